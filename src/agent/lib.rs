@@ -1,0 +1,3 @@
+//! The agent: ways in, the drain, and what an operator sees.
+
+pub mod queue;

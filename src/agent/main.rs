@@ -1,0 +1,3 @@
+//! The `revenium-agent` command.
+
+fn main() {}
