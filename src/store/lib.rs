@@ -1,9 +1,49 @@
 //! A durable queue of opaque records: a flushed segment log, indexed by sled.
+//!
+//! [`Store::append`] returns once the records are flushed to the device. They stay until
+//! [`Store::settle`] says how they ended; whatever happens in between, they come back with the
+//! same bytes and keys. What a record means is the caller's business.
+//!
+//! ```text
+//! append ─▶ inbox ─▶ committer: dedup, chunk, write, fdatasync, watermark ─▶ acknowledged
+//!                        │ durable end
+//!                        ▼
+//!                    indexer: follows the log, one sled batch per chunk ─▶ claim
+//!                        │ applied
+//!                        ▼
+//!                    maintainer: prepares, checkpoints, retires, relocates
+//! ```
+//!
+//! The log is the truth: `file` (positioned I/O), `segment` (files), `chunk` (what a commit
+//! appends), `scan` (walking past damage), `watermark`, `recover` (opening). What we know about
+//! it: `index` (sled), `dedup` (resends). It is not a general queue: one process, one drain.
 
+mod chunk;
+mod claim;
+mod committer;
+mod dedup;
 mod error;
+mod file;
+mod index;
+mod indexer;
+mod maintainer;
+mod options;
+mod quarantine;
+mod recover;
+mod relocate;
+mod retire;
+mod scan;
+mod segment;
+mod shared;
+mod space;
 mod stats;
+mod store;
 mod types;
+mod watermark;
 
 pub use error::{AppendError, ReadError};
-pub use stats::{LaneStats, QueueStats};
+pub use options::{Options, Tap};
+pub use recover::OpenError;
+pub use stats::{LaneStats, Ledger, QueueStats};
+pub use store::{STATE_BYTES_MAX, Store};
 pub use types::*;

@@ -57,8 +57,8 @@ pub struct QueueStats {
     pub damaged_regions: u64,
     /// Index rebuilds since start.
     pub index_rebuilds: u64,
-    /// Chunks that the index has yet to apply.
-    pub index_lag_chunks: u64,
+    /// Bytes of the log that the index has yet to follow.
+    pub index_lag_bytes: u64,
     /// |received − delivered − waiting − dead − discarded − lost| over all lanes; must read 0.
     pub imbalance: u64,
     /// Quarantined bytes.

@@ -1,0 +1,170 @@
+//! Giving out waiting records, and looking at dead letters: the index says where, the log what.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+
+use crate::chunk::{Decoded, note_of};
+use crate::error::ReadError;
+use crate::index::schema::{DeadEntry, lane_name};
+use crate::index::{Chosen, Doubt, Index};
+use crate::relocate;
+use crate::segment::Pos;
+use crate::shared::{Shared, lock};
+use crate::types::{DeadLetter, End, Lane, Record, Seq};
+
+/// Decoded chunks, kept because a chunk's records are claimed a few at a time.
+#[derive(Default)]
+pub(crate) struct ChunkCache {
+    chunks: Mutex<VecDeque<(Pos, u64, Arc<Decoded>)>>,
+}
+
+const CACHE_BYTES_MAX: usize = 8 << 20;
+
+impl ChunkCache {
+    /// The chunk of records at `at`; `None` when it is damaged or its segment is gone.
+    fn read(&self, shared: &Shared, at: Pos) -> Result<Option<Arc<Decoded>>, ReadError> {
+        let Some(listed) = shared.listed(at.ordinal) else { return Ok(None) };
+        let id = listed.segment.id;
+        if let Some((_, _, chunk)) = lock(&self.chunks).iter().find(|(pos, of, _)| *pos == at && *of == id) {
+            return Ok(Some(chunk.clone()));
+        }
+        let read = Decoded::read(&listed.segment, at.offset, listed.segment.bytes);
+        let Some(chunk) = read.map_err(|e| ReadError::Disk(e.to_string()))? else { return Ok(None) };
+        let chunk = Arc::new(chunk);
+        let mut chunks = lock(&self.chunks);
+        chunks.push_front((at, id, chunk.clone()));
+        while chunks.len() > 1
+            && chunks.iter().map(|(_, _, c)| c.memory_bytes()).sum::<usize>() > CACHE_BYTES_MAX
+        {
+            chunks.pop_back();
+        }
+        Ok(Some(chunk))
+    }
+
+    /// Forgets everything: a lane that ran empty needs no memory.
+    fn clear(&self) {
+        lock(&self.chunks).clear();
+    }
+}
+
+pub(crate) fn claim(
+    shared: &Shared,
+    cache: &ChunkCache,
+    lane: &Lane,
+    end: End,
+    records_max: usize,
+    now_ms: u64,
+) -> Result<Vec<Record>, ReadError> {
+    let name = lane_name(lane);
+    let chosen: Vec<Chosen> = with_index(shared, |index| {
+        let mut claims = lock(&shared.claims);
+        let chosen = index.choose(&name, end, records_max, now_ms, |seq| !claims.contains_key(&seq))?;
+        claims.extend(chosen.iter().flat_map(|c| &c.seqs).map(|seq| (*seq, name.clone())));
+        Ok(chosen)
+    })?;
+    if chosen.is_empty() {
+        cache.clear();
+    }
+    let mut records = Vec::new();
+    for (i, c) in chosen.iter().enumerate() {
+        match cache.read(shared, c.at) {
+            Ok(Some(chunk)) => {
+                let found = c.seqs.iter().filter_map(|seq| chunk.record(chunk.find(*seq)?));
+                records.extend(found);
+            }
+            Ok(None) => {
+                release(shared, &c.seqs);
+                // Moved meanwhile, or damaged: only the second is a loss.
+                if still_at(shared, c, &name)? {
+                    relocate::lose(shared, c.at);
+                }
+            }
+            Err(error) => {
+                chosen[i..].iter().for_each(|c| release(shared, &c.seqs));
+                if records.is_empty() {
+                    return Err(error);
+                }
+                tracing::error!(%error, "cannot read a chunk; its records stay where they are");
+                break;
+            }
+        }
+    }
+    add_history(shared, &mut records)?;
+    Ok(records)
+}
+
+fn release(shared: &Shared, seqs: &[u64]) {
+    let mut claims = lock(&shared.claims);
+    for seq in seqs {
+        claims.remove(seq);
+    }
+}
+
+fn still_at(shared: &Shared, chosen: &Chosen, lane: &revenium_migrations::log_v1::LaneName) -> Result<bool, ReadError> {
+    if shared.listed(chosen.at.ordinal).is_none() {
+        return Ok(false);
+    }
+    with_index(shared, |index| index.place_of(lane, chosen.seqs[0])).map(|at| at == Some(chosen.at))
+}
+
+/// Adds what is known of earlier attempts.
+fn add_history(shared: &Shared, records: &mut [Record]) -> Result<(), ReadError> {
+    with_index(shared, |index| {
+        for record in &mut *records {
+            if let Some(delay) = index.delay(record.seq.0) {
+                record.attempts = delay.attempts;
+                record.first_attempt_at_ms = delay.first_attempt_at_ms;
+            }
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn dead_entry(shared: &Shared, seq: Seq) -> Result<Option<DeadEntry>, ReadError> {
+    with_index(shared, |index| index.dead_entry(seq))
+}
+
+pub(crate) fn dead_letters(
+    shared: &Shared,
+    cache: &ChunkCache,
+    after: Seq,
+    records_max: usize,
+) -> Result<Vec<DeadLetter>, ReadError> {
+    let entries = with_index(shared, |index| index.dead_after(after.0 + 1, records_max))?;
+    let mut letters = Vec::new();
+    for (seq, entry) in entries {
+        let Some(chunk) = cache.read(shared, entry.at.into())? else {
+            relocate::lose(shared, entry.at.into());
+            continue;
+        };
+        if let Some(record) = chunk.find(seq).and_then(|i| chunk.record(i)) {
+            letters.push(DeadLetter { record, note: note_of(entry.note) });
+        }
+    }
+    Ok(letters)
+}
+
+/// Asks the index, if it is there and can be trusted; a doubt sets it aside.
+fn with_index<R>(shared: &Shared, ask: impl FnOnce(&Index) -> Result<R, Doubt>) -> Result<R, ReadError> {
+    if shared.is_closing() {
+        return Err(ReadError::Closing);
+    }
+    if !shared.followed.lock().ready {
+        return Err(ReadError::IndexNotReady);
+    }
+    let mut guard = lock(&shared.index);
+    let Some(index) = guard.as_ref() else { return Err(ReadError::IndexNotReady) };
+    let asked = std::panic::catch_unwind(AssertUnwindSafe(|| ask(index)));
+    match asked {
+        Ok(Ok(answer)) => Ok(answer),
+        doubt => {
+            if let Ok(Err(doubt)) = doubt {
+                tracing::error!(%doubt, "the index is not trusted any more");
+            }
+            // The indexer finds it gone and makes a new one.
+            *guard = None;
+            Err(ReadError::IndexNotReady)
+        }
+    }
+}

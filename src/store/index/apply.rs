@@ -1,0 +1,441 @@
+//! Following the log: what each chunk changes, as one batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use revenium_migrations::log_v1::{self as v1, ChunkKind, Counts, Dead, Gone, LaneName, Meta, Note, Notes};
+
+use super::schema::{self, At, DeadEntry, Delay, Entry};
+use super::{DELAYED_MAX, Doubt, Index, Rebuild, decode};
+use crate::chunk::{self, ChunkAt};
+use crate::segment::Pos;
+
+/// Numbers that a chunk's notes spoke of: their claims are over.
+pub(crate) type Ended = Vec<u64>;
+
+/// The lane of records whose bytes are gone and whose lane nobody knows.
+fn nowhere() -> LaneName {
+    LaneName { profile: String::new(), route: u8::MAX }
+}
+
+/// Writes of one chunk, seen by its own reads.
+struct Batch<'a> {
+    db: &'a sled::Db,
+    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    lanes: BTreeSet<LaneName>,
+}
+
+impl Batch<'_> {
+    fn get<T: for<'de> serde::Deserialize<'de>>(&self, key: &[u8]) -> Result<Option<T>, Doubt> {
+        match self.writes.get(key) {
+            Some(written) => written.as_ref().map(|v| decode(v)).transpose(),
+            None => self.db.get(key)?.map(|v| decode(&v)).transpose(),
+        }
+    }
+
+    fn put<T: serde::Serialize>(&mut self, key: Vec<u8>, value: &T) {
+        self.writes.insert(key, Some(v1::encode(value)));
+    }
+
+    fn delete(&mut self, key: Vec<u8>) {
+        self.writes.insert(key, None);
+    }
+
+    /// The entry that speaks of `seq`, with its base.
+    fn entry_of(&self, lane: &LaneName, seq: u64) -> Result<Option<(u64, Entry)>, Doubt> {
+        let above = schema::entry_key(lane, seq.saturating_add(1));
+        let Some((key, _)) = self.db.get_lt(above)? else { return Ok(None) };
+        if !key.starts_with(&schema::entries_prefix(lane)) {
+            return Ok(None);
+        }
+        let (_, base) = schema::parse_entry_key(&key).ok_or(Doubt::Value)?;
+        Ok(self.get::<Entry>(&key)?.map(|e| (base, e)))
+    }
+}
+
+impl Index {
+    /// Applies the chunk `at`, whole or not at all. After an error the index is not to be used.
+    pub(crate) fn apply(&mut self, at: &ChunkAt, directory: &[u8]) -> Result<Ended, Doubt> {
+        let db = self.db.clone();
+        let mut batch = Batch { db: &db, writes: BTreeMap::new(), lanes: BTreeSet::new() };
+        let mut ended = Vec::new();
+        match at.header.kind {
+            ChunkKind::Records | ChunkKind::Relocation => {
+                let (seqs, records) =
+                    chunk::numbered(at, directory).ok_or_else(|| mismatch("a directory of records", at))?;
+                let mut by_lane: BTreeMap<LaneName, Vec<(u64, &Meta)>> = BTreeMap::new();
+                for (seq, meta) in seqs.iter().zip(&records.metas) {
+                    let profile = records.profiles.get(usize::from(meta.profile)).ok_or(Doubt::Value)?;
+                    let lane = LaneName { profile: profile.clone(), route: meta.route };
+                    by_lane.entry(lane).or_default().push((*seq, meta));
+                }
+                if let (Some(first), Some(last)) = (seqs.first(), seqs.last()) {
+                    let segment = self.segments.entry(at.pos.ordinal).or_default();
+                    segment.entry.add(*first, *last, seqs.len() as u64);
+                    batch.put(schema::number_key(b's', at.pos.ordinal), &segment.entry);
+                }
+                let moved = at.header.kind == ChunkKind::Relocation;
+                let base = at.header.first_seq;
+                let met_before = self.rebuild.as_ref().is_none_or(|r| r.seen.contains(&base));
+                for (lane, of_lane) in by_lane {
+                    if moved && met_before {
+                        self.follow_move(&mut batch, at, &lane, &of_lane)?;
+                    } else {
+                        self.take_in(&mut batch, at, &lane, &of_lane, moved)?;
+                    }
+                }
+                if moved {
+                    seqs.iter().for_each(|s| self.gaps.explain(*s, *s + 1));
+                }
+                if let Some(rebuild) = &mut self.rebuild {
+                    rebuild.seen.insert(base);
+                }
+            }
+            ChunkKind::Notes => {
+                let notes: Notes = v1::decode(directory).map_err(|_| mismatch("notes", at))?;
+                for note in notes.notes {
+                    self.take_note(&mut batch, at, note, notes.carried, &mut ended)?;
+                }
+            }
+            ChunkKind::Checkpoint => {}
+        }
+        self.finish(batch, at)?;
+        Ok(ended)
+    }
+
+    /// Damage was met that was not met before.
+    pub(crate) fn count_damage(&mut self) {
+        self.meta.damaged_regions += 1;
+    }
+
+    /// The next chunk lies elsewhere: behind damage, or in another segment.
+    pub(crate) fn go_to(&mut self, to: Pos) {
+        self.meta.ordinal = to.ordinal;
+        self.meta.offset = to.offset;
+    }
+
+    /// Numbers that the chain says were used and that were not met.
+    pub(crate) fn gap(&mut self, first: u64, after: u64, at: Pos) {
+        let counted = self.rebuild.as_ref().is_some_and(|r| at < r.count_from);
+        self.gaps.add(first, after, counted);
+        for (first, after) in self.meta.missing.clone() {
+            self.gaps.explain(first, after);
+        }
+    }
+
+    /// The chain goes on here, whatever was met.
+    pub(crate) fn set_chain(&mut self, chain: crate::chunk::Chain) {
+        self.meta.next_seq = chain.next_seq;
+        self.meta.crc = chain.crc;
+        self.linked = true;
+    }
+
+    /// The next chunk may follow one that is gone for good.
+    pub(crate) fn forget_chain(&mut self) {
+        self.linked = false;
+    }
+
+    /// What is missing now that the end of the log is reached: notes to be written.
+    pub(crate) fn take_missing(&mut self) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for counted in [false, true] {
+            let ranges = self.gaps.take(counted);
+            if !ranges.is_empty() {
+                notes.push(Note::Missing { ranges, counted });
+            }
+        }
+        notes
+    }
+
+    /// Begins a rebuild of an empty index from `first`, given the latest checkpoint.
+    pub(crate) fn begin_rebuild(&mut self, first: Pos, checkpoint: Option<v1::Checkpoint>) -> Result<(), Doubt> {
+        let checkpoint = checkpoint.unwrap_or_default();
+        self.meta.rebuilding = true;
+        self.meta.damaged_regions = checkpoint.damaged_regions;
+        self.go_to(first);
+        self.rebuild = Some(Rebuild {
+            count_from: Pos { ordinal: checkpoint.ordinal, offset: checkpoint.offset },
+            seen: std::collections::HashSet::new(),
+            expected: checkpoint.segments.into_iter().collect(),
+        });
+        for (lane, counts) in checkpoint.lanes {
+            self.db.insert(schema::counts_key(&lane), v1::encode(&counts))?;
+            self.lanes.entry(lane).or_default().counts = counts;
+        }
+        self.db.insert(schema::META, v1::encode(&self.meta))?;
+        Ok(())
+    }
+
+    /// Whether the segments between these two, if any, were retired.
+    pub(crate) fn absence_is_expected(&self, from: u64, to: u64) -> bool {
+        self.rebuild.is_some() && !self.absence_is_damage(from, to)
+    }
+
+    fn absence_is_damage(&self, from: u64, to: u64) -> bool {
+        self.rebuild.as_ref().is_some_and(|r| r.expected.iter().any(|o| from < *o && *o < to))
+    }
+
+    /// The log is followed to its end: an index like any other from now on.
+    pub(crate) fn end_rebuild(&mut self) -> Result<(), Doubt> {
+        if self.rebuild.take().is_some() {
+            self.meta.rebuilding = false;
+            self.db.insert(schema::META, v1::encode(&self.meta))?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, mut batch: Batch<'_>, at: &ChunkAt) -> Result<(), Doubt> {
+        self.meta.ordinal = at.pos.ordinal;
+        self.meta.offset = at.end();
+        self.meta.next_seq = self.meta.next_seq.max(at.header.next_seq);
+        self.meta.crc = at.crc;
+        self.linked = true;
+        batch.put(schema::META.to_vec(), &self.meta);
+        for lane in std::mem::take(&mut batch.lanes) {
+            let counts = self.lanes.entry(lane.clone()).or_default().counts;
+            batch.put(schema::counts_key(&lane), &counts);
+        }
+        let mut sled_batch = sled::Batch::default();
+        for (key, value) in batch.writes {
+            match value {
+                Some(value) => sled_batch.insert(key, value),
+                None => sled_batch.remove(key),
+            }
+        }
+        Ok(self.db.apply_batch(sled_batch)?)
+    }
+
+    fn counting(&self, at: &ChunkAt) -> bool {
+        self.rebuild.as_ref().is_none_or(|r| at.pos >= r.count_from)
+    }
+
+    fn count(&mut self, batch: &mut Batch<'_>, lane: &LaneName, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.lanes.entry(lane.clone()).or_default().counts);
+        batch.lanes.insert(lane.clone());
+    }
+
+    /// Records that the index meets for the first time.
+    fn take_in(
+        &mut self,
+        batch: &mut Batch<'_>,
+        at: &ChunkAt,
+        lane: &LaneName,
+        records: &[(u64, &Meta)],
+        moved: bool,
+    ) -> Result<(), Doubt> {
+        let base = at.header.first_seq;
+        let place = At::from(at.pos);
+        let mut entry = Entry { at: place, count: 0, bytes: 0, received_at_ms: u64::MAX, bits: Vec::new() };
+        let mut new = 0;
+        for (seq, meta) in records {
+            let replaced = match meta.replaces {
+                Some(old) if !moved => self.end_dead(batch, old)?.is_some(),
+                _ => false,
+            };
+            new += u64::from(!replaced && !moved);
+            if let Some(dead) = &meta.dead {
+                self.put_dead(batch, lane, *seq, place, dead.clone());
+                continue;
+            }
+            entry.set(seq - base);
+            entry.count += 1;
+            entry.bytes += u64::from(meta.body_bytes);
+            entry.received_at_ms = entry.received_at_ms.min(meta.received_at_ms);
+        }
+        if self.counting(at) {
+            self.count(batch, lane, |c| c.received += new);
+        }
+        if entry.count > 0 {
+            self.live(at.pos.ordinal, i64::from(entry.count));
+            self.follow_entry(batch, lane, base, None, Some(&entry));
+        }
+        Ok(())
+    }
+
+    /// Records that lie elsewhere from now on; those that ended meanwhile do not come back.
+    fn follow_move(
+        &mut self,
+        batch: &mut Batch<'_>,
+        at: &ChunkAt,
+        lane: &LaneName,
+        records: &[(u64, &Meta)],
+    ) -> Result<(), Doubt> {
+        let base = at.header.first_seq;
+        let place = At::from(at.pos);
+        if let Some(mut entry) = batch.get::<Entry>(&schema::entry_key(lane, base))? {
+            let old = entry.clone();
+            for i in old.ones() {
+                match records.iter().find(|(seq, _)| *seq == base + i) {
+                    Some((_, Meta { dead: None, .. })) => {}
+                    Some((seq, Meta { dead: Some(dead), .. })) if self.rebuild.is_some() => {
+                        entry.clear(i);
+                        self.live(old.at.ordinal, -1);
+                        self.put_dead(batch, lane, *seq, place, dead.clone());
+                    }
+                    // It ended before the move; what said so was carried on behind it.
+                    None if self.rebuild.is_some() => {
+                        entry.clear(i);
+                        self.live(old.at.ordinal, -1);
+                    }
+                    _ => return Err(mismatch("a relocation that leaves records behind", at)),
+                }
+            }
+            let waiting = i64::try_from(entry.waiting()).expect("a chunk has few records");
+            self.live(old.at.ordinal, -waiting);
+            self.live(place.ordinal, waiting);
+            entry.at = place;
+            let still = (waiting > 0).then_some(&entry);
+            self.follow_entry(batch, lane, base, Some(&old), still);
+        }
+        for (seq, _) in records {
+            let key = schema::number_key(b'd', *seq);
+            if let Some(dead) = batch.get::<DeadEntry>(&key)? {
+                self.live(dead.at.ordinal, -1);
+                self.live(place.ordinal, 1);
+                batch.put(key, &DeadEntry { at: place, ..dead });
+            }
+        }
+        Ok(())
+    }
+
+    fn take_note(
+        &mut self,
+        batch: &mut Batch<'_>,
+        at: &ChunkAt,
+        note: Note,
+        carried: bool,
+        ended: &mut Ended,
+    ) -> Result<(), Doubt> {
+        let counting = !carried && self.counting(at);
+        match note {
+            Note::Gone(how, lane, ranges) => {
+                for (first, n) in ranges {
+                    self.gaps.explain(first, first + u64::from(n));
+                    for seq in first..first + u64::from(n) {
+                        ended.push(seq);
+                        self.drop_delay(batch, seq);
+                        let was_waiting = self.clear(batch, &lane, seq)?.is_some();
+                        let was_dead = !was_waiting && self.end_dead(batch, seq)?.is_some();
+                        if counting && (was_waiting || was_dead) {
+                            self.count(batch, &lane, |c| count_gone(c, how));
+                        }
+                    }
+                }
+            }
+            Note::Dead(lane, seq, dead) => {
+                ended.push(seq);
+                self.drop_delay(batch, seq);
+                if let Some(place) = self.clear(batch, &lane, seq)? {
+                    self.put_dead(batch, &lane, seq, place, dead);
+                }
+            }
+            Note::Postponed { lane, seq, not_before_ms, attempts, first_attempt_at_ms } => {
+                ended.push(seq);
+                let waits = batch.entry_of(&lane, seq)?.is_some_and(|(base, e)| e.has(seq - base));
+                if waits && (self.delayed.len() < DELAYED_MAX || self.delayed.contains_key(&seq)) {
+                    let delay = Delay { lane, not_before_ms, attempts, first_attempt_at_ms };
+                    batch.put(schema::number_key(b'p', seq), &delay);
+                    self.delayed.insert(seq, delay);
+                }
+            }
+            Note::State(..) => {}
+            Note::Missing { ranges, counted } => {
+                for (first, after) in ranges {
+                    self.gaps.explain(first, after);
+                    self.meta.missing.push((first, after));
+                    if counting {
+                        self.count(batch, &nowhere(), |c| {
+                            c.lost += after - first;
+                            c.received += if counted { 0 } else { after - first };
+                        });
+                    }
+                }
+            }
+            Note::Retired(ordinals) => {
+                for ordinal in ordinals {
+                    self.segments.remove(&ordinal);
+                    batch.delete(schema::number_key(b's', ordinal));
+                    if let Some(rebuild) = &mut self.rebuild {
+                        rebuild.expected.remove(&ordinal);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the waiting of `seq`; gives the place of its record if it did wait.
+    fn clear(&mut self, batch: &mut Batch<'_>, lane: &LaneName, seq: u64) -> Result<Option<At>, Doubt> {
+        let Some((base, old)) = batch.entry_of(lane, seq)? else { return Ok(None) };
+        let mut entry = old.clone();
+        if !entry.clear(seq - base) {
+            return Ok(None);
+        }
+        self.live(entry.at.ordinal, -1);
+        let still = (entry.waiting() > 0).then_some(&entry);
+        self.follow_entry(batch, lane, base, Some(&old), still);
+        Ok(Some(entry.at))
+    }
+
+    fn put_dead(&mut self, batch: &mut Batch<'_>, lane: &LaneName, seq: u64, at: At, note: Dead) {
+        batch.put(schema::number_key(b'd', seq), &DeadEntry { lane: lane.clone(), at, note });
+        self.lanes.entry(lane.clone()).or_default().dead += 1;
+        self.live(at.ordinal, 1);
+    }
+
+    fn end_dead(&mut self, batch: &mut Batch<'_>, seq: u64) -> Result<Option<DeadEntry>, Doubt> {
+        let key = schema::number_key(b'd', seq);
+        let dead = batch.get::<DeadEntry>(&key)?;
+        if let Some(dead) = &dead {
+            batch.delete(key);
+            self.lanes.entry(dead.lane.clone()).or_default().dead -= 1;
+            self.live(dead.at.ordinal, -1);
+        }
+        Ok(dead)
+    }
+
+    fn drop_delay(&mut self, batch: &mut Batch<'_>, seq: u64) {
+        if self.delayed.remove(&seq).is_some() {
+            batch.delete(schema::number_key(b'p', seq));
+        }
+    }
+
+    /// Writes an entry's new state and follows the lane's sums.
+    fn follow_entry(
+        &mut self,
+        batch: &mut Batch<'_>,
+        lane: &LaneName,
+        base: u64,
+        old: Option<&Entry>,
+        new: Option<&Entry>,
+    ) {
+        let sums = |e: Option<&Entry>| e.map_or((0, 0), |e| (e.waiting(), e.waiting_bytes()));
+        let (before, after) = (sums(old), sums(new));
+        let state = self.lanes.entry(lane.clone()).or_default();
+        state.waiting = state.waiting + after.0 - before.0;
+        state.waiting_bytes = state.waiting_bytes + after.1 - before.1;
+        let key = schema::entry_key(lane, base);
+        match new {
+            Some(entry) => batch.put(key, entry),
+            None => batch.delete(key),
+        }
+    }
+
+    fn live(&mut self, ordinal: u64, change: i64) {
+        let segment = self.segments.entry(ordinal).or_default();
+        segment.live = segment.live.saturating_add_signed(change);
+    }
+}
+
+fn count_gone(counts: &mut Counts, how: Gone) {
+    match how {
+        Gone::Delivered => counts.delivered += 1,
+        Gone::Discarded => counts.discarded += 1,
+        Gone::Lost => counts.lost += 1,
+        // The record that took its place was not counted as received, so nothing is owed.
+        Gone::Replaced => {}
+    }
+}
+
+fn mismatch(what: &str, at: &ChunkAt) -> Doubt {
+    Doubt::Mismatch(format!("{what} at {}:{}", at.pos.ordinal, at.pos.offset))
+}

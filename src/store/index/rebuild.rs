@@ -1,0 +1,78 @@
+//! What following the log from its beginning needs to know, and what was found missing.
+
+use std::collections::HashSet;
+
+use crate::segment::Pos;
+
+/// The state of a rebuild.
+pub(crate) struct Rebuild {
+    /// Chunks before this place are counted in the checkpoint that the rebuild began with.
+    pub(crate) count_from: Pos,
+    /// First numbers of the chunks met, so that a moved record is told from a settled one.
+    pub(crate) seen: HashSet<u64>,
+    /// Segments that the checkpoint knew and nothing retired since: their absence is damage.
+    pub(crate) expected: HashSet<u64>,
+}
+
+/// Numbers whose records were not where the chain says, and that nothing else explains (yet).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Gaps {
+    ranges: Vec<Gap>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Gap {
+    first: u64,
+    after: u64,
+    /// Whether they had been counted as received.
+    counted: bool,
+}
+
+impl Gaps {
+    pub(crate) fn add(&mut self, first: u64, after: u64, counted: bool) {
+        if first < after {
+            self.ranges.push(Gap { first, after, counted });
+        }
+    }
+
+    /// Something explains these numbers.
+    pub(crate) fn explain(&mut self, first: u64, after: u64) {
+        if self.ranges.iter().all(|g| after <= g.first || g.after <= first) {
+            return;
+        }
+        let mut left = Vec::new();
+        for gap in self.ranges.drain(..) {
+            left.push(Gap { after: gap.after.min(first), ..gap });
+            left.push(Gap { first: gap.first.max(after), ..gap });
+        }
+        left.retain(|g| g.first < g.after);
+        left.dedup();
+        self.ranges = left;
+    }
+
+    /// The unexplained ranges (first, first after): those counted before, or those not.
+    pub(crate) fn take(&mut self, counted: bool) -> Vec<(u64, u64)> {
+        let taken = self.ranges.iter().filter(|g| g.counted == counted).map(|g| (g.first, g.after)).collect();
+        self.ranges.retain(|g| g.counted != counted);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn explained_numbers_are_no_gap() {
+        let mut gaps = Gaps::default();
+        gaps.add(10, 20, false);
+        gaps.add(30, 31, true);
+        gaps.add(5, 5, true);
+        gaps.explain(12, 15);
+        gaps.explain(19, 30);
+        gaps.explain(0, 10);
+        assert_eq!(gaps.take(false), vec![(10, 12), (15, 19)]);
+        assert_eq!(gaps.take(true), vec![(30, 31)]);
+        assert_eq!(gaps, Gaps::default());
+    }
+}

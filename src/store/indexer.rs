@@ -1,0 +1,247 @@
+//! The thread that makes the index follow the log, off the acknowledgement path.
+//!
+//! It reads the log as anyone would, from the place the index has reached to the durable end.
+//! After an unclean exit that is a replay, after damage to sled a rebuild; live it is a tail.
+//! There is one code for all three.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use revenium_migrations::log_v1::{self as v1, Checkpoint, ChunkKind};
+
+use crate::chunk::{Chain, ChunkAt};
+use crate::index::{self, Doubt, Ended, Index};
+use crate::quarantine;
+use crate::scan::{self, FIRST_CHUNK, Step};
+use crate::segment::Pos;
+use crate::shared::{Pending, Shared, add, lock};
+use crate::stats::LaneStats;
+use crate::{index::schema, space};
+
+/// Chunks applied before others may look at the index.
+const CHUNKS_PER_TURN: usize = 64;
+/// Between two tries to make a new index.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often a wait looks whether the store is closing.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Runs until the store closes and the index has followed all of the log.
+///
+/// `tail` is how the chain stood when the store was opened.
+pub(crate) fn run(shared: &Arc<Shared>, tail: (Pos, Chain)) {
+    let mut anew = false;
+    loop {
+        let followed = std::panic::catch_unwind(AssertUnwindSafe(|| follow(shared, tail, anew)));
+        let doubt = match followed {
+            Ok(Ok(())) => return,
+            Ok(Err(doubt)) => doubt,
+            Err(payload) => Doubt::Panic(index::panic_text(&payload)),
+        };
+        tracing::warn!(%doubt, "the index is not trusted any more");
+        *lock(&shared.index) = None;
+        shared.followed.change(|f| f.ready = false);
+        if let Doubt::Log(_) = doubt {
+            // The disk failed a read: sled is not to blame.
+            anew = false;
+            drop(shared.inbox.wait(RETRY_AFTER, |inbox| inbox.closing));
+            if shared.is_closing() {
+                return;
+            }
+            continue;
+        }
+        if doubt.is_disk_full() {
+            space::release_ballast(&shared.options.dir);
+        }
+        anew = true;
+        // Closing needs no index; the next start makes it.
+        drop(shared.inbox.wait(RETRY_AFTER, |inbox| inbox.closing));
+        if shared.is_closing() {
+            return;
+        }
+    }
+}
+
+fn follow(shared: &Arc<Shared>, tail: (Pos, Chain), anew: bool) -> Result<(), Doubt> {
+    open(shared, tail, anew)?;
+    loop {
+        let caught_up = turn(shared, tail)?;
+        if !caught_up {
+            continue;
+        }
+        let at = shared.followed.lock().at;
+        let ended = || shared.log_ended.load(Ordering::Acquire);
+        let end = *shared.durable.wait(LOOK_EVERY, |end| *end != at || ended());
+        if end == at && ended() {
+            if let Some(index) = lock(&shared.index).take() {
+                index.handle().flush()?;
+            }
+            return Ok(());
+        }
+    }
+}
+
+/// Opens the index, and prepares it for a rebuild unless it fits the log.
+fn open(shared: &Arc<Shared>, (tail, _): (Pos, Chain), anew: bool) -> Result<(), Doubt> {
+    let o = &shared.options;
+    let (mut index, doubt) = index::open(&o.dir, o.index_cache_bytes, anew)?;
+    if let Some(doubt) = &doubt {
+        tracing::warn!(%doubt, "the index did not open");
+    }
+    let at = index.at();
+    if at != Pos::default() && (at > tail || shared.listed(at.ordinal).is_none()) && !anew {
+        drop(index);
+        return Err(Doubt::Mismatch("it has followed a log that is not there".into()));
+    }
+    if at == Pos::default() {
+        let first = lock(&shared.table).segments.keys().next().copied().unwrap_or_default();
+        if tail != (Pos { ordinal: first, offset: FIRST_CHUNK }) {
+            add(&shared.counters.index_rebuilds, 1);
+            tracing::info!("the index is made anew from the log");
+        }
+        index.begin_rebuild(Pos { ordinal: first, offset: FIRST_CHUNK }, latest_checkpoint(shared)?)?;
+    }
+    *lock(&shared.index) = Some(index);
+    Ok(())
+}
+
+/// The last checkpoint in the log.
+fn latest_checkpoint(shared: &Shared) -> Result<Option<Checkpoint>, Doubt> {
+    let ordinals: Vec<u64> = lock(&shared.table).segments.keys().rev().copied().collect();
+    for ordinal in ordinals {
+        let mut latest = None;
+        let Some(listed) = shared.listed(ordinal) else { continue };
+        let mut offset = FIRST_CHUNK;
+        loop {
+            match scan::step(&listed.segment, offset, listed.until, None).map_err(Doubt::Log)? {
+                Step::Chunk(at, directory) => {
+                    if at.header.kind == ChunkKind::Checkpoint {
+                        latest = v1::decode(&directory).ok().or(latest);
+                    }
+                    offset = at.end();
+                }
+                Step::Hole(to) => offset = to,
+                Step::End => break,
+            }
+        }
+        if latest.is_some() {
+            return Ok(latest);
+        }
+    }
+    Ok(None)
+}
+
+/// Applies some chunks; true when the durable end is reached.
+fn turn(shared: &Arc<Shared>, tail: (Pos, Chain)) -> Result<bool, Doubt> {
+    let mut guard = lock(&shared.index);
+    let index = guard.as_mut().ok_or_else(|| Doubt::Mismatch("the index was set aside".into()))?;
+    let mut ended = Ended::new();
+    let mut caught_up = false;
+    for _ in 0..CHUNKS_PER_TURN {
+        if !one_step(shared, index, &mut ended)? {
+            caught_up = true;
+            break;
+        }
+    }
+    let newly_ready = caught_up && !shared.followed.lock().ready;
+    if newly_ready {
+        reach_end(shared, index, tail)?;
+    }
+    publish(shared, index, &ended)?;
+    let at = index.at();
+    drop(guard);
+    shared.followed.change(|f| {
+        f.at = at;
+        f.ready |= newly_ready;
+    });
+    shared.changed.notify_one();
+    Ok(caught_up)
+}
+
+/// Follows the log by one chunk, hole or change of segment; false at the durable end.
+fn one_step(shared: &Shared, index: &mut Index, ended: &mut Ended) -> Result<bool, Doubt> {
+    let at = index.at();
+    let durable = *shared.durable.lock();
+    let Some(listed) = shared.listed(at.ordinal) else {
+        return Err(Doubt::Mismatch(format!("segment {} is not there", at.ordinal)));
+    };
+    let segment = &listed.segment;
+    let step = scan::step(segment, at.offset, listed.until, None);
+    match step.map_err(Doubt::Log)? {
+        Step::Chunk(chunk, directory) => {
+            check_chain(index, &chunk);
+            ended.extend(index.apply(&chunk, &directory)?);
+        }
+        Step::Hole(to) => {
+            if quarantine::keep(shared, segment, at.offset, to) {
+                index.count_damage();
+            }
+            index.go_to(Pos { ordinal: at.ordinal, offset: to });
+        }
+        Step::End => {
+            let next = shared.ordinal_after(at.ordinal).filter(|n| *n <= durable.ordinal);
+            let Some(next) = next else { return Ok(false) };
+            if next > at.ordinal + 1 && index.absence_is_expected(at.ordinal, next) {
+                index.forget_chain();
+            }
+            index.go_to(Pos { ordinal: next, offset: FIRST_CHUNK });
+        }
+    }
+    Ok(true)
+}
+
+/// A chunk whose link does not fit the chunk before says how many numbers are missing.
+fn check_chain(index: &mut Index, chunk: &ChunkAt) {
+    let chain = index.chain();
+    if let Some(chain) = chain
+        && chain.crc != chunk.header.prev_crc
+    {
+        index.gap(chain.next_seq, chunk.header.prev_next_seq, chunk.pos);
+    }
+}
+
+/// The end of the log is reached for the first time: what is missing is missing.
+fn reach_end(shared: &Shared, index: &mut Index, (pos, chain): (Pos, Chain)) -> Result<(), Doubt> {
+    if index.at() == pos
+        && let Some(met) = index.chain()
+        && met.crc != chain.crc
+    {
+        index.gap(met.next_seq, chain.next_seq, pos);
+        index.set_chain(chain);
+    }
+    let missing = index.take_missing();
+    for note in &missing {
+        tracing::error!(?note, "acknowledged records are missing from the log");
+    }
+    shared.note(missing.into_iter().map(Pending::Note));
+    index.end_rebuild()?;
+    index::remove_others(&shared.options.dir);
+    Ok(())
+}
+
+/// Tells the others what the index knows now.
+fn publish(shared: &Shared, index: &Index, ended: &Ended) -> Result<(), Doubt> {
+    let mut claims = lock(&shared.claims);
+    for seq in ended {
+        claims.remove(seq);
+    }
+    let mut lanes = Vec::new();
+    for (name, state) in index.lanes() {
+        lanes.push(LaneStats {
+            lane: schema::lane_of(name),
+            waiting: state.waiting,
+            claimed: 0,
+            oldest_received_at_ms: index.oldest_received_at_ms(name)?,
+            ledger: state.ledger(),
+        });
+    }
+    drop(claims);
+    *lock(&shared.lanes) = lanes;
+    shared.counters.imbalance.store(index.imbalance(), Ordering::Relaxed);
+    shared.counters.damaged_regions.store(index.damaged_regions(), Ordering::Relaxed);
+    if shared.options.profile_bytes_max > 0 {
+        *lock(&shared.profile_bytes) = index::profile_bytes(index);
+    }
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! Opening a log: who holds it, what is there, where it ends.
+//!
+//! Only the newest segments are read here, for the end of the log and for recent identities; the
+//! index follows the rest in the background. Time and memory do not grow with the backlog.
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use revenium_migrations::log_v1::{self as v1, ChunkKind, Note, Notes, SegmentHeader};
+
+use crate::chunk::{self, Chain, ChunkAt};
+use crate::dedup::{Dedup, bits_of};
+use crate::options::Options;
+use crate::scan::{self, FIRST_CHUNK, Step, Until};
+use crate::segment::{self, Begins, Pos, Segment};
+use crate::shared::{Listed, Table};
+use crate::types::ProducerId;
+use crate::watermark::{Mark, Watermark};
+
+/// Why a store does not open. Nothing was changed, but for what an interrupted preparation left.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("the store {} is in use by {holder}", dir.display())]
+    Locked {
+        /// The store's directory.
+        dir: PathBuf,
+        /// What the holder wrote about itself.
+        holder: String,
+    },
+    /// A newer release wrote it.
+    #[error("the store {}: {too_new}", dir.display())]
+    TooNew {
+        /// The store's directory.
+        dir: PathBuf,
+        /// Which format was found.
+        too_new: revenium_migrations::TooNew,
+    },
+    /// The options contradict one another.
+    #[error("the store's options do not fit together: {0}")]
+    Options(String),
+    /// The disk failed.
+    #[error("cannot {what}")]
+    Io {
+        /// What was attempted, and where.
+        what: String,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A log as it was found.
+pub(crate) struct Recovered {
+    pub(crate) lock: File,
+    pub(crate) table: Table,
+    pub(crate) prepared: Vec<Segment>,
+    pub(crate) active: Arc<Segment>,
+    /// Set when the active segment was never written.
+    pub(crate) header: Option<SegmentHeader>,
+    /// Where the log ends, and the link to its last chunk.
+    pub(crate) tail: (Pos, Chain),
+    pub(crate) dedup: Dedup,
+    pub(crate) states: BTreeMap<String, Vec<u8>>,
+    pub(crate) watermark: Watermark,
+    pub(crate) highest_ordinal: u64,
+}
+
+/// Opens the log in `options.dir`.
+pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
+    options.check().map_err(OpenError::Options)?;
+    let dir = &options.dir;
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error("make the store's directory", dir))?;
+    let lock = take_lock(dir)?;
+    let read = io_error("read the log in", dir);
+    let (watermark, mark) = Watermark::open(dir, options.tap.clone()).map_err(io_error("open the watermark in", dir))?;
+    let found = segment::list(dir, options.tap.as_ref()).map_err(io_error("list the log in", dir))?;
+    let highest = found.last().map_or(0, |s| s.ordinal).max(mark.map_or(0, |m| m.end.ordinal));
+    let (live, mut prepared) = classify(found, mark, dir)?;
+    let mut table = list(live, mark);
+    let mut dedup = Dedup::new(options.producers_max, options.producer_ranges_max, options.recent_keys_max);
+    let mut states = BTreeMap::new();
+    let (mut end, mut chain) = walk(options, &table, &mut dedup, &mut states).map_err(read)?;
+    chain.next_seq = chain.next_seq.max(1);
+    if let Some(mark) = mark.filter(|m| m.end > end) {
+        // Acknowledged records are missing at the tail; the index tells how many.
+        tracing::error!(log_ends = ?end, acknowledged_to = ?mark.end, "the end of the log is missing");
+        chain = Chain { next_seq: mark.next_seq.max(chain.next_seq), crc: mark.crc };
+        if mark.end.ordinal == end.ordinal {
+            end = mark.end;
+        }
+    }
+    chain.next_seq = chain.next_seq.max(mark.map_or(1, |m| m.next_seq));
+    let mut highest_ordinal = highest;
+    let (active, header) = match table.segments.last_key_value() {
+        Some((_, listed)) => {
+            // Whatever a kill left in the page cache is counted from here on: it must be durable.
+            listed.segment.file.flush().map_err(io_error("flush the log in", dir))?;
+            (listed.segment.clone(), None)
+        }
+        None => {
+            let first = if prepared.is_empty() {
+                highest_ordinal += 1;
+                segment::create(options, highest_ordinal).map_err(io_error("prepare a segment in", dir))?
+            } else {
+                prepared.remove(0)
+            };
+            end = Pos { ordinal: first.ordinal, offset: FIRST_CHUNK };
+            let header = SegmentHeader {
+                id: first.id,
+                ordinal: first.ordinal,
+                first_seq: chain.next_seq,
+                prev_ordinal: 0,
+                prev_end: 0,
+                prev_crc: chain.crc,
+            };
+            (Arc::new(first), Some(header))
+        }
+    };
+    let listed = Listed { segment: active.clone(), until: Until::AtLeast(end.offset), suspect: false };
+    table.segments.insert(active.ordinal, listed);
+    table.active = active.ordinal;
+    let tail = (end, chain);
+    Ok(Recovered { lock, table, prepared, active, header, tail, dedup, states, watermark, highest_ordinal })
+}
+
+fn io_error(what: &str, path: &Path) -> impl Fn(io::Error) -> OpenError + use<> {
+    let what = format!("{what} {}", path.display());
+    move |source| OpenError::Io { what: what.clone(), source }
+}
+
+/// One opener at a time; the lock goes with the process.
+fn take_lock(dir: &Path) -> Result<File, OpenError> {
+    let failed = io_error("lock the store", dir);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(dir.join("lock"))
+        .map_err(&failed)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let holder = if holder.is_empty() { "another process".into() } else { holder };
+            return Err(OpenError::Locked { dir: dir.to_path_buf(), holder });
+        }
+        Err(e) => return Err(failed(e.into())),
+    }
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| write!(file, "process {}", std::process::id()));
+    // A full disk keeps nobody from opening the store; the holder is just not named then.
+    drop(written);
+    Ok(file)
+}
+
+type Live = Vec<(Segment, Option<SegmentHeader>)>;
+
+/// Segments with content, by ordinal, and prepared ones.
+fn classify(found: Vec<Segment>, mark: Option<Mark>, dir: &Path) -> Result<(Live, Vec<Segment>), OpenError> {
+    let read = io_error("read the log in", dir);
+    let mut live = Vec::new();
+    let mut headless = Vec::new();
+    for segment in found {
+        match segment.begins().map_err(&read)? {
+            Begins::With(header) => live.push((segment, Some(header))),
+            Begins::TooNew(found) => {
+                let too_new = revenium_migrations::TooNew { found };
+                return Err(OpenError::TooNew { dir: dir.to_path_buf(), too_new });
+            }
+            Begins::WithoutHeader => headless.push(segment),
+        }
+    }
+    let newest = live.last().map_or(0, |(s, _)| s.ordinal).max(mark.map_or(0, |m| m.end.ordinal));
+    let mut prepared = Vec::new();
+    for segment in headless {
+        // Prepared segments lie ahead of the log. One within it lost its header, not its chunks.
+        let holds_chunks = || scan::step(&segment, FIRST_CHUNK, Until::Unknown, None);
+        if segment.ordinal <= newest
+            || (mark.is_none() && !matches!(holds_chunks().map_err(&read)?, Step::End))
+        {
+            tracing::error!(segment = segment.ordinal, "a segment's header is damaged; its chunks are read");
+            live.push((segment, None));
+        } else {
+            prepared.push(segment);
+        }
+    }
+    live.sort_by_key(|(s, _)| s.ordinal);
+    Ok((live, prepared))
+}
+
+/// How far each segment counts: the next one's header says where the log left it.
+fn list(live: Live, mark: Option<Mark>) -> Table {
+    let mut table = Table::default();
+    let mut after: Option<SegmentHeader> = None;
+    let mut is_last = true;
+    for (segment, header) in live.into_iter().rev() {
+        let until = match (after, mark) {
+            (Some(next), _) if next.prev_ordinal == segment.ordinal => Until::Sealed(next.prev_end),
+            (None, Some(mark)) if is_last && mark.end.ordinal == segment.ordinal => {
+                Until::AtLeast(mark.end.offset)
+            }
+            (None, Some(mark)) if is_last && mark.end.ordinal < segment.ordinal => Until::AtLeast(FIRST_CHUNK),
+            _ => Until::Unknown,
+        };
+        after = header;
+        is_last = false;
+        let listed = Listed { segment: Arc::new(segment), until, suspect: false };
+        table.segments.insert(listed.segment.ordinal, listed);
+    }
+    table
+}
+
+/// Reads the newest segments, from one that holds a checkpoint on: identities, states, the end.
+fn walk(
+    options: &Options,
+    table: &Table,
+    dedup: &mut Dedup,
+    states: &mut BTreeMap<String, Vec<u8>>,
+) -> io::Result<(Pos, Chain)> {
+    let newest_few = table.segments.len().saturating_sub(options.kept_segments + 2);
+    let (end, chain, checkpoint_met) = walk_from(newest_few, table, dedup, states)?;
+    if checkpoint_met || newest_few == 0 {
+        return Ok((end, chain));
+    }
+    walk_from(0, table, dedup, states).map(|(end, chain, _)| (end, chain))
+}
+
+fn walk_from(
+    skip: usize,
+    table: &Table,
+    dedup: &mut Dedup,
+    states: &mut BTreeMap<String, Vec<u8>>,
+) -> io::Result<(Pos, Chain, bool)> {
+    let mut end = Pos::default();
+    let mut chain = None;
+    let mut checkpoint_met = false;
+    for listed in table.segments.values().skip(skip) {
+        end = Pos { ordinal: listed.segment.ordinal, offset: FIRST_CHUNK };
+        loop {
+            match scan::step(&listed.segment, end.offset, listed.until, chain)? {
+                Step::Chunk(at, directory) => {
+                    checkpoint_met |= at.header.kind == ChunkKind::Checkpoint;
+                    remember(&at, &directory, dedup, states);
+                    chain = Some(at.chain());
+                    end.offset = at.end();
+                }
+                Step::Hole(to) => end.offset = to,
+                Step::End => break,
+            }
+        }
+    }
+    Ok((end, chain.unwrap_or_default(), checkpoint_met))
+}
+
+fn remember(at: &ChunkAt, directory: &[u8], dedup: &mut Dedup, states: &mut BTreeMap<String, Vec<u8>>) {
+    match at.header.kind {
+        ChunkKind::Records | ChunkKind::Relocation => {
+            let Some((_, records)) = chunk::numbered(at, directory) else { return };
+            for meta in records.metas {
+                let number = meta.number.map(|(id, n)| (ProducerId(id), n));
+                let key = (meta.key_is_identity || number.is_some()).then(|| bits_of(&meta.key));
+                // It was accepted once, so it is within the bounds, unless they were made smaller.
+                let _ = dedup.insert(number, key, meta.fingerprint, meta.received_at_ms);
+            }
+        }
+        ChunkKind::Notes => {
+            let Ok(said) = v1::decode::<Notes>(directory) else { return };
+            for note in said.notes {
+                if let Note::State(name, value) = note {
+                    put_state(states, name, value);
+                }
+            }
+        }
+        ChunkKind::Checkpoint => {
+            let Ok(checkpoint) = v1::decode::<v1::Checkpoint>(directory) else { return };
+            dedup.restore(checkpoint.producers);
+            *states = checkpoint.states.into_iter().collect();
+        }
+    }
+}
+
+/// An empty value removes.
+pub(crate) fn put_state(states: &mut BTreeMap<String, Vec<u8>>, name: String, value: Vec<u8>) {
+    if value.is_empty() {
+        states.remove(&name);
+    } else {
+        states.insert(name, value);
+    }
+}

@@ -1,0 +1,206 @@
+//! Moving the survivors of a mostly settled segment to the head of the log.
+//!
+//! Records that wait long (a paused profile, long retries) and dead letters would pin whole
+//! segments. They are appended again, with their numbers and keys, and are durable there before
+//! the old segment can go. What ended while they moved is said again behind them, so that a
+//! rebuild does not bring it back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use revenium_migrations::log_v1::{Dead, Gone, LaneName, Note, Relocation};
+
+use crate::chunk::{Decoded, ProfileTable};
+use crate::index::{Doubt, Index};
+use crate::maintainer;
+use crate::quarantine;
+use crate::retire::{run_in_parts, split};
+use crate::scan::{self, FIRST_CHUNK, Step};
+use crate::segment::Pos;
+use crate::shared::{JobChunk, Listed, Pending, Shared, lock};
+use crate::types::Seq;
+
+/// A segment is sparse when at most one in this many of its records survives.
+const SPARSE: u64 = 4;
+/// When room is short, more is worth moving.
+const SPARSE_WHEN_SHORT_PERCENT: u64 = 60;
+/// How long to wait for the index to follow a move.
+const FOLLOW_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// The segment whose survivors should move next, if any.
+pub(crate) fn candidate(shared: &Shared) -> Option<Listed> {
+    let short = shared.space.lock().exhausted.is_some();
+    let kept = shared.options.kept_segments;
+    let guard = lock(&shared.index);
+    let index = guard.as_ref()?;
+    let sparse = |(ordinal, listed): &(u64, Listed)| {
+        let Some(s) = index.segment(*ordinal) else { return false };
+        let enough_gone = s.live * SPARSE <= s.entry.records
+            || (short && s.live * 100 <= s.entry.records * SPARSE_WHEN_SHORT_PERCENT);
+        s.live > 0 && (listed.suspect || enough_gone)
+    };
+    let by_need = |(ordinal, listed): &(u64, Listed)| {
+        (!listed.suspect, index.segment(*ordinal).map_or(0, |s| s.live * 1000 / s.entry.records.max(1)))
+    };
+    let all = maintainer::followed_segments(shared, kept).into_iter();
+    all.filter(sparse).min_by_key(by_need).map(|(_, listed)| listed)
+}
+
+/// A survivor: its place in the chunk, its lane, and its note if it is a dead letter.
+struct Survivor {
+    i: usize,
+    seq: u64,
+    lane: LaneName,
+    dead: Option<Dead>,
+}
+
+/// Moves everything in the segment that still waits or is dead.
+pub(crate) fn survivors_of(shared: &Shared, listed: &Listed) {
+    let mut job = Job::default();
+    let mut offset = FIRST_CHUNK;
+    loop {
+        match scan::step(&listed.segment, offset, listed.until, None) {
+            Ok(Step::Chunk(at, directory)) => {
+                if crate::chunk::numbered(&at, &directory).is_some()
+                    && move_chunk(shared, listed, at.pos, at.end(), &mut job).is_none()
+                {
+                    return;
+                }
+                offset = at.end();
+            }
+            Ok(Step::Hole(to)) => offset = to,
+            Ok(Step::End) => break,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read a segment whose survivors are to move");
+                return;
+            }
+        }
+    }
+    job.finish(shared);
+}
+
+/// Moves gathered for one commit.
+#[derive(Default)]
+struct Job {
+    chunks: Vec<JobChunk>,
+    bytes: u64,
+    moved: Vec<(LaneName, u64, bool)>,
+}
+
+fn move_chunk(shared: &Shared, listed: &Listed, at: Pos, end: u64, job: &mut Job) -> Option<()> {
+    let read = Decoded::read(&listed.segment, at.offset, end);
+    let chunk = match read {
+        Ok(Some(chunk)) => chunk,
+        Ok(None) => {
+            lose_chunk(shared, listed, at, end);
+            return Some(());
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot read a chunk whose survivors are to move");
+            return None;
+        }
+    };
+    let base = chunk.base;
+    let survivors = {
+        let guard = lock(&shared.index);
+        survivors(guard.as_ref()?, &chunk, base, at).ok()?
+    };
+    if survivors.is_empty() {
+        return Some(());
+    }
+    let (moved, bodies) = draft(&chunk, &survivors);
+    let bytes: u64 = bodies.iter().map(|b| b.len() as u64 + 256).sum();
+    if job.bytes + bytes > shared.options.group_bytes_max() / 4 && !job.chunks.is_empty() {
+        std::mem::take(job).finish(shared)?;
+    }
+    job.bytes += bytes;
+    job.chunks.push(JobChunk::Relocation { base, moved, bodies });
+    job.moved.extend(survivors.into_iter().map(|s| (s.lane, s.seq, s.dead.is_some())));
+    Some(())
+}
+
+fn survivors(index: &Index, chunk: &Decoded, base: u64, at: Pos) -> Result<Vec<Survivor>, Doubt> {
+    let mut found = Vec::new();
+    for (i, seq) in chunk.seqs.iter().enumerate() {
+        let Some(lane) = chunk.lane_name(i) else { continue };
+        let waits =
+            index.entry(&lane, base)?.is_some_and(|e| Pos::from(e.at) == at && e.has(seq - base));
+        let dead = if waits { None } else { index.dead_entry(Seq(*seq))?.filter(|d| Pos::from(d.at) == at) };
+        if waits || dead.is_some() {
+            found.push(Survivor { i, seq: *seq, lane, dead: dead.map(|d| d.note) });
+        }
+    }
+    Ok(found)
+}
+
+fn draft(chunk: &Decoded, survivors: &[Survivor]) -> (Relocation, Vec<Bytes>) {
+    let mut profiles = ProfileTable::default();
+    let mut moved = Relocation::default();
+    let mut bodies = Vec::new();
+    for s in survivors {
+        let mut meta = chunk.records.metas[s.i].clone();
+        meta.profile = profiles.index(&s.lane.profile.as_str().into());
+        meta.dead.clone_from(&s.dead);
+        moved.seqs.push(s.seq);
+        moved.records.metas.push(meta);
+        bodies.push(chunk.body(s.i).clone());
+    }
+    moved.records.profiles = profiles.names;
+    (moved, bodies)
+}
+
+impl Job {
+    /// Makes the moves durable, lets the index follow, and says again what ended meanwhile.
+    fn finish(self, shared: &Shared) -> Option<()> {
+        if self.chunks.is_empty() {
+            return Some(());
+        }
+        let end = match shared.run_job(self.chunks) {
+            Ok(end) => end,
+            Err(error) => {
+                tracing::warn!(%error, "cannot move survivors");
+                return None;
+            }
+        };
+        let followed = *shared.followed.wait(FOLLOW_WAIT_MAX, |f| f.at >= end || shared.is_closing());
+        if followed.at < end {
+            return None;
+        }
+        let mut again = Vec::new();
+        {
+            let guard = lock(&shared.index);
+            let index = guard.as_ref()?;
+            for (lane, seq, was_dead) in self.moved {
+                if let Some(dead) = index.dead_entry(Seq(seq)).ok()? {
+                    if !was_dead {
+                        again.push(Note::Dead(lane, seq, dead.note));
+                    }
+                } else if index.place_of(&lane, seq).ok()?.is_none() {
+                    again.push(Note::Gone(Gone::Delivered, lane, vec![(seq, 1)]));
+                }
+            }
+        }
+        run_in_parts(shared, split(shared, again)).or(Some(end)).map(|_| ())
+    }
+}
+
+/// A chunk that lies in the log and cannot be read any more: its survivors are lost.
+fn lose_chunk(shared: &Shared, listed: &Listed, at: Pos, end: u64) {
+    quarantine::keep(shared, &listed.segment, at.offset, end);
+    let lost = {
+        let guard = lock(&shared.index);
+        guard.as_ref().and_then(|index| index.records_at(at).ok()).unwrap_or_default()
+    };
+    tracing::error!(records = lost.len(), segment = at.ordinal, offset = at.offset, "records are lost to damage");
+    shared.note(lost.into_iter().map(|(lane, seq)| Pending::Gone(Gone::Lost, lane, seq)));
+}
+
+/// Used when a claim meets a damaged chunk.
+pub(crate) fn lose(shared: &Shared, at: Pos) {
+    let Some(listed) = shared.listed(at.ordinal) else { return };
+    let end = match crate::chunk::header_at(&listed.segment, at.offset, listed.segment.bytes) {
+        Ok(Some(found)) => found.end(),
+        _ => at.offset + 64,
+    };
+    lose_chunk(shared, &listed, at, end);
+}

@@ -1,0 +1,201 @@
+//! Recycling segments whose records have all ended.
+//!
+//! Before a file is used again everything in it that the log still needs is said again at the
+//! log's head, and flushed: the ends of records that lie in older segments (else a rebuild would
+//! send them once more), notes on dead letters and on retries, and a checkpoint that counts
+//! everything up to the segment's end. A `Retired` note makes its absence no damage. While the
+//! ledger does not balance, no segment goes.
+
+use revenium_migrations::log_v1::{self as v1, ChunkKind, Gone, Note, Notes};
+
+use crate::chunk::{self, ChunkAt};
+use crate::index::Index;
+use crate::maintainer::{self, Maintainer};
+use crate::scan::{self, FIRST_CHUNK, Step};
+use crate::segment::{self, Pos};
+use crate::shared::{JobChunk, Listed, Shared, get, lock};
+
+/// Segments retired in one go.
+const AT_ONCE_MAX: usize = 4;
+
+/// Retires some segments that nothing needs any more.
+pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
+    let shared = maintainer.shared.clone();
+    let candidates = maintainer::followed_segments(&shared, shared.options.kept_segments);
+    let settled: Vec<(u64, Listed)> = {
+        let guard = lock(&shared.index);
+        let Some(index) = guard.as_ref() else { return };
+        let is_settled = |o: u64| index.segment(o).is_none_or(|s| s.live == 0);
+        candidates.into_iter().filter(|(o, _)| is_settled(*o)).take(AT_ONCE_MAX).collect()
+    };
+    if settled.is_empty() || !ledger_allows(maintainer) {
+        return;
+    }
+    // What a kill would make the index follow again must not be among what goes.
+    maintainer.flush_index();
+    let Some(checkpoint) = maintainer::checkpoint(&shared) else { return };
+    let covered = Pos { ordinal: checkpoint.ordinal, offset: checkpoint.offset };
+    let going: Vec<u64> = settled.iter().map(|(o, _)| *o).collect();
+    if going.iter().any(|o| *o >= covered.ordinal) {
+        return;
+    }
+    let mut job = vec![JobChunk::Checkpoint(checkpoint)];
+    for (_, listed) in &settled {
+        match still_needed(&shared, listed, &going) {
+            Ok(notes) => job.extend(split(&shared, notes)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read a segment that is to be retired");
+                return;
+            }
+        }
+    }
+    job.push(JobChunk::Notes(Notes { carried: true, notes: vec![Note::Retired(going)] }));
+    if run_in_parts(&shared, job).is_none() {
+        return;
+    }
+    for (ordinal, listed) in settled {
+        lock(&shared.table).segments.remove(&ordinal);
+        reuse(maintainer, &listed);
+    }
+}
+
+/// Gives the file a new life, or its bytes back.
+fn reuse(maintainer: &mut Maintainer, listed: &Listed) {
+    let shared = maintainer.shared.clone();
+    let enough = shared.space.lock().prepared.len() >= 2;
+    let done = if listed.suspect || enough {
+        std::fs::remove_file(listed.segment.file.path()).and_then(|()| crate::file::flush_dir(&shared.options.dir))
+    } else {
+        segment::recycle(&shared.options, &listed.segment, maintainer.highest_ordinal + 1)
+            .map(|made| maintainer.add_prepared(made))
+    };
+    if let Err(error) = done {
+        tracing::warn!(%error, segment = listed.segment.ordinal, "cannot recycle a segment");
+    }
+}
+
+/// A ledger out of balance may mean that the index lost sight of waiting records. Then it is
+/// counted anew and, if that does not mend it, made anew, before any file goes.
+fn ledger_allows(maintainer: &mut Maintainer) -> bool {
+    let shared = maintainer.shared.clone();
+    let mut guard = lock(&shared.index);
+    let Some(index) = guard.as_mut() else { return false };
+    if index.imbalance() == 0 {
+        return true;
+    }
+    if index.recount().is_ok() && index.imbalance() == 0 {
+        return true;
+    }
+    drop(guard);
+    if !maintainer.rebuilt_for_balance {
+        maintainer.rebuilt_for_balance = true;
+        maintainer::distrust_index(&shared, "the ledger does not balance");
+        return false;
+    }
+    // Made anew from the log itself: what it knows to wait is all that is there.
+    get(&shared.counters.index_rebuilds) > 0
+}
+
+/// Notes of this segment that speak of records elsewhere in the log.
+fn still_needed(shared: &Shared, listed: &Listed, going: &[u64]) -> std::io::Result<Vec<Note>> {
+    let mut notes = Vec::new();
+    let mut offset = FIRST_CHUNK;
+    loop {
+        match scan::step(&listed.segment, offset, listed.until, None)? {
+            Step::Chunk(at, directory) => {
+                let guard = lock(&shared.index);
+                if let Some(index) = guard.as_ref() {
+                    carry_chunk(index, &at, &directory, going, &mut notes);
+                }
+                offset = at.end();
+            }
+            Step::Hole(to) => offset = to,
+            Step::End => return Ok(notes),
+        }
+    }
+}
+
+fn carry_chunk(index: &Index, at: &ChunkAt, directory: &[u8], going: &[u64], notes: &mut Vec<Note>) {
+    let elsewhere =
+        |seq: u64| index.segments().any(|(o, s)| !going.contains(&o) && s.entry.may_hold(seq));
+    match at.header.kind {
+        ChunkKind::Records => {
+            let Some((_, records)) = chunk::numbered(at, directory) else { return };
+            for meta in &records.metas {
+                let Some(old) = meta.replaces.filter(|old| elsewhere(*old)) else { continue };
+                let profile = records.profiles.get(usize::from(meta.profile)).cloned().unwrap_or_default();
+                let lane = v1::LaneName { profile, route: meta.route };
+                notes.push(Note::Gone(Gone::Replaced, lane, vec![(old, 1)]));
+            }
+        }
+        ChunkKind::Notes => {
+            let Ok(said) = v1::decode::<Notes>(directory) else { return };
+            for note in said.notes {
+                match note {
+                    Note::Gone(how, lane, ranges) => {
+                        let each = ranges.iter().flat_map(|(first, n)| *first..*first + u64::from(*n));
+                        let needed: Vec<u64> = each.filter(|s| elsewhere(*s)).collect();
+                        if !needed.is_empty() {
+                            notes.push(Note::Gone(how, lane, crate::committer::ranges(needed)));
+                        }
+                    }
+                    Note::Dead(lane, seq, dead) => {
+                        if index.dead_entry(crate::types::Seq(seq)).is_ok_and(|d| d.is_some()) {
+                            notes.push(Note::Dead(lane, seq, dead));
+                        }
+                    }
+                    Note::Postponed { seq, .. } => {
+                        if let Some(d) = index.delay(seq) {
+                            notes.push(Note::Postponed {
+                                lane: d.lane.clone(),
+                                seq,
+                                not_before_ms: d.not_before_ms,
+                                attempts: d.attempts,
+                                first_attempt_at_ms: d.first_attempt_at_ms,
+                            });
+                        }
+                    }
+                    Note::Missing { ranges, counted } => notes.push(Note::Missing { ranges, counted }),
+                    // Both are in the checkpoint that goes with this.
+                    Note::State(..) | Note::Retired(_) => {}
+                }
+            }
+        }
+        ChunkKind::Relocation | ChunkKind::Checkpoint => {}
+    }
+}
+
+/// Notes as chunks that fit a commit.
+pub(crate) fn split(shared: &Shared, notes: Vec<Note>) -> Vec<JobChunk> {
+    let bytes_max = shared.options.group_bytes_max() / 8;
+    let mut chunks = Vec::new();
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    for note in notes {
+        let size = v1::encode(&note).len() as u64;
+        if bytes + size > bytes_max && !part.is_empty() {
+            chunks.push(JobChunk::Notes(Notes { carried: true, notes: std::mem::take(&mut part) }));
+            bytes = 0;
+        }
+        bytes += size;
+        part.push(note);
+    }
+    if !part.is_empty() {
+        chunks.push(JobChunk::Notes(Notes { carried: true, notes: part }));
+    }
+    chunks
+}
+
+/// Appends chunk after chunk; `None` if one could not be made durable.
+pub(crate) fn run_in_parts(shared: &Shared, chunks: Vec<JobChunk>) -> Option<Pos> {
+    let mut end = None;
+    for chunk in chunks {
+        match shared.run_job(vec![chunk]) {
+            Ok(pos) => end = Some(pos),
+            Err(error) => {
+                tracing::warn!(%error, "cannot append for the maintainer");
+                return None;
+            }
+        }
+    }
+    end
+}

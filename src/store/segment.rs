@@ -1,0 +1,122 @@
+//! Segments: the log's files. Written in advance, overwritten in place, recycled by rename.
+//!
+//! A segment's name carries its ordinal and its random id (`seg-ORDINAL-ID.log`), so that its
+//! chunks can be read although its header was lost. Its header is written with its first commit;
+//! a file whose header does not fit its name and that holds no chunk is *prepared*: free to use.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use revenium_migrations::log_v1::{NotAHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
+
+use crate::file::{LogFile, rename};
+use crate::options::{Options, Tap};
+
+/// A place in the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Pos {
+    pub(crate) ordinal: u64,
+    pub(crate) offset: u64,
+}
+
+/// One file of the log.
+pub(crate) struct Segment {
+    pub(crate) ordinal: u64,
+    pub(crate) id: u64,
+    pub(crate) bytes: u64,
+    pub(crate) file: LogFile,
+}
+
+/// What a segment's first bytes say.
+pub(crate) enum Begins {
+    With(SegmentHeader),
+    TooNew(u8),
+    /// Nothing that fits its name: prepared, or a damaged header.
+    WithoutHeader,
+}
+
+impl Segment {
+    fn open(path: &Path, ordinal: u64, id: u64, tap: Option<&Arc<dyn Tap>>) -> io::Result<Self> {
+        let file = LogFile::open(path, false, tap.cloned())?;
+        Ok(Self { ordinal, id, bytes: file.bytes()?, file })
+    }
+
+    pub(crate) fn begins(&self) -> io::Result<Begins> {
+        let mut b = [0; SEGMENT_HEADER_BYTES];
+        self.file.read_at(&mut b, 0)?;
+        Ok(match SegmentHeader::decode(&b) {
+            Ok(h) if h.ordinal == self.ordinal && h.id == self.id => Begins::With(h),
+            Err(NotAHeader::TooNew(format)) => Begins::TooNew(format),
+            _ => Begins::WithoutHeader,
+        })
+    }
+}
+
+fn name(ordinal: u64, id: u64) -> String {
+    format!("seg-{ordinal:016x}-{id:016x}.log")
+}
+
+fn parse_name(name: &str) -> Option<(u64, u64)> {
+    let (ordinal, id) = name.strip_prefix("seg-")?.strip_suffix(".log")?.split_once('-')?;
+    if ordinal.len() != 16 || id.len() != 16 {
+        return None;
+    }
+    Some((u64::from_str_radix(ordinal, 16).ok()?, u64::from_str_radix(id, 16).ok()?))
+}
+
+fn random_id() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0
+}
+
+/// Every segment file of `dir`, prepared ones included, by ordinal. Leftovers of an interrupted
+/// preparation are removed.
+pub(crate) fn list(dir: &Path, tap: Option<&Arc<dyn Tap>>) -> io::Result<Vec<Segment>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Some(file_name) = path.file_name().and_then(|n| n.to_str()) else { continue };
+        if file_name.starts_with("tmp-") {
+            std::fs::remove_file(&path)?;
+        } else if let Some((ordinal, id)) = parse_name(file_name) {
+            found.push(Segment::open(&path, ordinal, id, tap)?);
+        }
+    }
+    found.sort_by_key(|s| s.ordinal);
+    Ok(found)
+}
+
+/// Makes a new segment file, all of it written and flushed.
+pub(crate) fn create(options: &Options, ordinal: u64) -> io::Result<Segment> {
+    let temporary = options.dir.join(format!("tmp-{ordinal:016x}"));
+    let made = prewrite(&temporary, options.segment_bytes).and_then(|()| put_in_place(options, &temporary, ordinal));
+    if made.is_err() {
+        // Give a full disk its bytes back; the error that matters is the one returned.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    made
+}
+
+/// Gives the file of a retired segment a new life as the one with `ordinal`.
+pub(crate) fn recycle(options: &Options, retired: &Segment, ordinal: u64) -> io::Result<Segment> {
+    put_in_place(options, retired.file.path(), ordinal)
+}
+
+fn put_in_place(options: &Options, from: &Path, ordinal: u64) -> io::Result<Segment> {
+    let id = random_id();
+    let path: PathBuf = options.dir.join(name(ordinal, id));
+    rename(from, &path, options.tap.as_ref())?;
+    Segment::open(&path, ordinal, id, options.tap.as_ref())
+}
+
+fn prewrite(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = LogFile::open(path, true, None)?;
+    let zeros = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < bytes {
+        let n = usize::try_from((bytes - at).min(zeros.len() as u64)).expect("at most 1 MiB");
+        file.write_at(&zeros[..n], at)?;
+        at += n as u64;
+    }
+    file.flush()
+}

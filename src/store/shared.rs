@@ -1,0 +1,253 @@
+//! What the store's threads share, and the two queues between them.
+//!
+//! ```text
+//! callers ─ inbox ─▶ committer ─ durable end ─▶ indexer ─ applied ─▶ maintainer
+//!                        ▲                                              │
+//!                        └──────────── jobs, prepared segments ─────────┘
+//! ```
+//!
+//! Locks are held for a few lines, in the order `index`, `claims`, then any one of the others.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use revenium_migrations::log_v1::{Checkpoint, Gone, LaneName, Note, Notes, Relocation};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::error::AppendError;
+use crate::index::Index;
+use crate::options::Options;
+use crate::scan::Until;
+use crate::segment::{Pos, Segment};
+use crate::stats::LaneStats;
+use crate::types::{Appended, NewRecord};
+
+/// Bytes of records that may wait for the committer, in units of 1 KiB permits.
+pub(crate) const INBOX_PERMITS: usize = 32 << 10;
+
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) inbox: Watched<Inbox>,
+    pub(crate) inbox_permits: Arc<Semaphore>,
+    pub(crate) table: Mutex<Table>,
+    /// Everything before this place is flushed and acknowledged.
+    pub(crate) durable: Watched<Pos>,
+    pub(crate) index: Mutex<Option<Index>>,
+    pub(crate) followed: Watched<Followed>,
+    /// Records given out, and those whose end is on its way to the index.
+    pub(crate) claims: Mutex<HashMap<u64, LaneName>>,
+    pub(crate) states: Mutex<BTreeMap<String, Vec<u8>>>,
+    pub(crate) space: Watched<Space>,
+    pub(crate) profile_bytes: Mutex<HashMap<String, u64>>,
+    pub(crate) lanes: Mutex<Vec<LaneStats>>,
+    pub(crate) changed: Notify,
+    pub(crate) counters: Counters,
+    pub(crate) closing: AtomicBool,
+    /// The committer has written its last chunk.
+    pub(crate) log_ended: AtomicBool,
+}
+
+/// A value that threads wait for.
+pub(crate) struct Watched<T> {
+    value: Mutex<T>,
+    changed: Condvar,
+}
+
+impl<T> Watched<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { value: Mutex::new(value), changed: Condvar::new() }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        lock(&self.value)
+    }
+
+    /// Changes the value and wakes whoever waits for it.
+    pub(crate) fn change<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        let result = f(&mut self.lock());
+        self.changed.notify_all();
+        result
+    }
+
+    /// Waits until `ready` or until `at_most` has passed; gives the value either way.
+    pub(crate) fn wait(&self, at_most: Duration, mut ready: impl FnMut(&mut T) -> bool) -> MutexGuard<'_, T> {
+        let waited = self.changed.wait_timeout_while(self.lock(), at_most, |v| !ready(v));
+        waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+    }
+}
+
+/// A lock whose holder panicked is taken all the same: the panic is reported by the thread's
+/// own end, and what these locks guard is changed in single steps.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// What waits for the committer.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    pub(crate) appends: VecDeque<Submission>,
+    pub(crate) notes: VecDeque<Pending>,
+    pub(crate) oldest_note: Option<Instant>,
+    pub(crate) jobs: VecDeque<Job>,
+    pub(crate) closing: bool,
+    /// The committer is gone: nothing is taken any more.
+    pub(crate) ended: bool,
+}
+
+/// Records that one caller wants stored together.
+pub(crate) struct Submission {
+    pub(crate) records: Vec<NewRecord>,
+    pub(crate) bytes: u64,
+    pub(crate) done: oneshot::Sender<Result<Vec<Appended>, AppendError>>,
+    pub(crate) _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A note on its way to the log.
+pub(crate) enum Pending {
+    Gone(Gone, LaneName, u64),
+    Note(Note),
+}
+
+/// Chunks that the maintainer wants appended together.
+pub(crate) struct Job {
+    pub(crate) chunks: Vec<JobChunk>,
+    /// Told where the job's last chunk ends, once it is durable.
+    pub(crate) done: mpsc::Sender<Result<Pos, AppendError>>,
+}
+
+pub(crate) enum JobChunk {
+    Notes(Notes),
+    Relocation { base: u64, moved: Relocation, bodies: Vec<Bytes> },
+    /// The committer adds what it knows: producers and states.
+    Checkpoint(Checkpoint),
+}
+
+/// The segments that exist, prepared ones apart.
+#[derive(Default)]
+pub(crate) struct Table {
+    pub(crate) segments: BTreeMap<u64, Listed>,
+    pub(crate) active: u64,
+}
+
+#[derive(Clone)]
+pub(crate) struct Listed {
+    pub(crate) segment: Arc<Segment>,
+    /// Of the active one: up to where it was certain at the start.
+    pub(crate) until: Until,
+    /// A flush of it failed: its survivors move at once, and its file is never used again.
+    pub(crate) suspect: bool,
+}
+
+/// How far the index has followed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Followed {
+    pub(crate) at: Pos,
+    /// False while the index is opened or rebuilt.
+    pub(crate) ready: bool,
+}
+
+/// Segments written in advance, and why there are no more.
+#[derive(Default)]
+pub(crate) struct Space {
+    pub(crate) prepared: VecDeque<Segment>,
+    /// Why no further segment can be made; `None` while one can.
+    pub(crate) exhausted: Option<AppendError>,
+    /// Other users of the disk left too little: nothing is taken in, delivering goes on.
+    pub(crate) disk_low: Option<AppendError>,
+    /// Something happened that the maintainer should look at.
+    pub(crate) wake: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) commit_records: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) conflicts: AtomicU64,
+    pub(crate) disk_errors: AtomicU64,
+    pub(crate) index_rebuilds: AtomicU64,
+    pub(crate) quarantine_bytes: AtomicU64,
+    pub(crate) disk_free_bytes: AtomicU64,
+    pub(crate) imbalance: AtomicU64,
+    pub(crate) damaged_regions: AtomicU64,
+    pub(crate) flush_micros: AtomicU64,
+}
+
+pub(crate) fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+pub(crate) fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl Shared {
+    pub(crate) fn new(options: Options) -> Self {
+        Self {
+            options,
+            inbox: Watched::new(Inbox::default()),
+            inbox_permits: Arc::new(Semaphore::new(INBOX_PERMITS)),
+            table: Mutex::new(Table::default()),
+            durable: Watched::new(Pos::default()),
+            index: Mutex::new(None),
+            followed: Watched::new(Followed::default()),
+            claims: Mutex::new(HashMap::new()),
+            states: Mutex::new(BTreeMap::new()),
+            space: Watched::new(Space::default()),
+            profile_bytes: Mutex::new(HashMap::new()),
+            lanes: Mutex::new(Vec::new()),
+            changed: Notify::new(),
+            counters: Counters::default(),
+            closing: AtomicBool::new(false),
+            log_ended: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Queues notes for the next commit.
+    pub(crate) fn note(&self, notes: impl IntoIterator<Item = Pending>) {
+        self.inbox.change(|inbox| {
+            inbox.notes.extend(notes);
+            if !inbox.notes.is_empty() {
+                inbox.oldest_note.get_or_insert_with(Instant::now);
+            }
+        });
+    }
+
+    /// Queues a job and waits until it is durable; gives where it ends.
+    pub(crate) fn run_job(&self, chunks: Vec<JobChunk>) -> Result<Pos, AppendError> {
+        let (done, result) = mpsc::channel();
+        self.inbox.change(|inbox| {
+            if !inbox.ended {
+                inbox.jobs.push_back(Job { chunks, done });
+            }
+        });
+        result.recv().unwrap_or(Err(AppendError::Closing))
+    }
+
+    /// The segment with this ordinal and how far it counts; the active one up to the durable end.
+    pub(crate) fn listed(&self, ordinal: u64) -> Option<Listed> {
+        let durable = *self.durable.lock();
+        let table = lock(&self.table);
+        let mut listed = table.segments.get(&ordinal)?.clone();
+        if ordinal == durable.ordinal {
+            listed.until = Until::Sealed(durable.offset);
+        }
+        Some(listed)
+    }
+
+    /// The first ordinal after this one that exists.
+    pub(crate) fn ordinal_after(&self, ordinal: u64) -> Option<u64> {
+        lock(&self.table).segments.range(ordinal + 1..).next().map(|(o, _)| *o)
+    }
+
+    pub(crate) fn wake_maintainer(&self) {
+        self.space.change(|s| s.wake = true);
+    }
+}

@@ -1,0 +1,361 @@
+//! The store's handle: what callers do with it, and the threads behind it.
+
+use std::fs::File;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use revenium_migrations::log_v1::{Gone, Note};
+use tokio::sync::oneshot;
+
+use crate::claim::{self, ChunkCache};
+use crate::committer::Committer;
+use crate::error::{AppendError, ReadError};
+use crate::index::schema::lane_of;
+use crate::maintainer::{Maintainer, log_bytes};
+use crate::options::Options;
+use crate::recover::{OpenError, put_state, recover};
+use crate::shared::{INBOX_PERMITS, Inbox, Pending, Shared, Submission, get, lock};
+use crate::stats::{LaneStats, QueueStats};
+use crate::types::{
+    Appended, DEAD_WORDS_BYTES_MAX, DeadLetter, DeadNote, End, Lane, NewRecord, PROFILE_BYTES_MAX, Record, Seq,
+    Settlement,
+};
+use crate::{chunk, indexer, quarantine};
+
+/// Bytes of a value kept by [`Store::put_state`].
+pub const STATE_BYTES_MAX: usize = 4096;
+
+/// An open store. Cheap to clone; the last clone that goes closes it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    cache: ChunkCache,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    committer: JoinHandle<()>,
+    indexer: JoinHandle<()>,
+    maintainer: JoinHandle<()>,
+    /// Held until every thread has ended.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store in `options.dir`, made if absent.
+    ///
+    /// Takes the time to read the newest few segments, whatever the backlog. The index follows
+    /// in the background; until it has, [`Store::claim`] says [`ReadError::IndexNotReady`] while
+    /// appending works.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a second opener is told who holds the store.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let found = recover(&options)?;
+        let shared = Arc::new(Shared::new(options));
+        shared.counters.quarantine_bytes.store(quarantine::bytes(&shared.options.dir), Ordering::Relaxed);
+        shared.durable.change(|end| *end = found.tail.0);
+        shared.space.change(|s| s.prepared = found.prepared.into());
+        *lock(&shared.table) = found.table;
+        *lock(&shared.states) = found.states;
+        let (end, chain) = found.tail;
+        let committer = Committer {
+            shared: shared.clone(),
+            sealed: found.active.bytes != shared.options.segment_bytes || end.ordinal != found.active.ordinal,
+            active: found.active,
+            offset: end.offset,
+            header: found.header,
+            chain,
+            dedup: found.dedup,
+            watermark: found.watermark,
+            watermark_flushed: Instant::now(),
+            watermark_dirty: false,
+            buf: Vec::new(),
+        };
+        let maintainer = Maintainer {
+            shared: shared.clone(),
+            index_flushed: Instant::now(),
+            checkpoint_in: 0,
+            rebuilt_for_balance: false,
+            highest_ordinal: found.highest_ordinal,
+        };
+        let for_indexer = shared.clone();
+        let failed = |source| OpenError::Io { what: "start a thread of the store".into(), source };
+        let threads = Threads {
+            committer: spawn("store-commit", move || committer.run()).map_err(failed)?,
+            indexer: spawn("store-index", move || indexer::run(&for_indexer, found.tail)).map_err(failed)?,
+            maintainer: spawn("store-maintain", move || maintainer.run()).map_err(failed)?,
+            _lock: found.lock,
+        };
+        let inner = Inner { shared, cache: ChunkCache::default(), threads: Mutex::new(Some(threads)) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Appends all of `records` or none, and returns once they are durable.
+    ///
+    /// The answers are in the order of the records. Cancel-safe in this sense: when the future
+    /// is dropped the records may still be stored, so the sender resends with the same identity.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing of `records` was acknowledged then.
+    pub async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Appended>, AppendError> {
+        let shared = &self.inner.shared;
+        let bytes = self.check(&records)?;
+        let permits = usize::try_from(bytes / 1024 + 1).unwrap_or(INBOX_PERMITS).min(INBOX_PERMITS);
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+        let permit = shared
+            .inbox_permits
+            .clone()
+            .acquire_many_owned(permits)
+            .await
+            .map_err(|_| AppendError::Closing)?;
+        let (done, answer) = oneshot::channel();
+        let submission = Submission { records, bytes, done, _permit: Some(permit) };
+        let taken = shared.inbox.change(|inbox: &mut Inbox| {
+            let open = !inbox.closing;
+            if open {
+                inbox.appends.push_back(submission);
+            }
+            open
+        });
+        if !taken {
+            return Err(AppendError::Closing);
+        }
+        answer.await.unwrap_or(Err(AppendError::Closing))
+    }
+
+    /// Claims up to `records_max` waiting records of `lane` that are due at `now_ms`.
+    ///
+    /// A claimed record is not given out again until it is settled. May read the disk: call it
+    /// where blocking is allowed.
+    ///
+    /// # Errors
+    /// [`ReadError`]; nothing stays claimed then.
+    pub fn claim(&self, lane: &Lane, end: End, records_max: usize, now_ms: u64) -> Result<Vec<Record>, ReadError> {
+        claim::claim(&self.inner.shared, &self.inner.cache, lane, end, records_max, now_ms)
+    }
+
+    /// Notes how a claim ended. Takes effect at once, is durable within a second, never waits for
+    /// the disk. Does nothing for a record that is not claimed.
+    pub fn settle(&self, seq: Seq, settlement: Settlement) {
+        let shared = &self.inner.shared;
+        let mut claims = lock(&shared.claims);
+        let Some(lane) = claims.get(&seq.0).cloned() else { return };
+        let pending = match settlement {
+            Settlement::Released => {
+                claims.remove(&seq.0);
+                drop(claims);
+                shared.changed.notify_one();
+                return;
+            }
+            Settlement::Delivered => Pending::Gone(Gone::Delivered, lane, seq.0),
+            Settlement::Discarded => Pending::Gone(Gone::Discarded, lane, seq.0),
+            Settlement::Dead(note) => Pending::Note(Note::Dead(lane, seq.0, chunk::dead_of(&cut_words(note)))),
+            Settlement::Postponed { not_before_ms, attempts, first_attempt_at_ms } => {
+                let seq = seq.0;
+                Pending::Note(Note::Postponed { lane, seq, not_before_ms, attempts, first_attempt_at_ms })
+            }
+        };
+        drop(claims);
+        shared.note([pending]);
+    }
+
+    /// Gives up a dead letter. Durable within a second.
+    ///
+    /// # Errors
+    /// [`ReadError`], when the index cannot be asked. `Ok(false)`: there is no such dead letter.
+    pub fn discard_dead(&self, seq: Seq) -> Result<bool, ReadError> {
+        let Some(entry) = claim::dead_entry(&self.inner.shared, seq)? else { return Ok(false) };
+        self.inner.shared.note([Pending::Gone(Gone::Discarded, entry.lane, seq.0)]);
+        Ok(true)
+    }
+
+    /// Up to `records_max` dead letters with numbers after `after`, ascending.
+    ///
+    /// # Errors
+    /// [`ReadError`], when the index or the disk cannot be asked.
+    pub fn dead_letters(&self, after: Seq, records_max: usize) -> Result<Vec<DeadLetter>, ReadError> {
+        claim::dead_letters(&self.inner.shared, &self.inner.cache, after, records_max)
+    }
+
+    /// Returns when records may have become claimable since the last call. For one waiter.
+    pub async fn changed(&self) {
+        self.inner.shared.changed.notified().await;
+    }
+
+    /// Whether the index has followed the log to its end since the store was opened.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.inner.shared.followed.lock().ready
+    }
+
+    /// Waits until [`Store::is_ready`] or until `at_most` has passed; says which.
+    #[must_use]
+    pub fn wait_ready(&self, at_most: Duration) -> bool {
+        self.inner.shared.followed.wait(at_most, |f| f.ready).ready
+    }
+
+    /// Waits until every note so far is durable and the index has followed it; for tests and for
+    /// stopping. False when `at_most` passed first.
+    #[must_use]
+    pub fn wait_settled(&self, at_most: Duration) -> bool {
+        let shared = &self.inner.shared;
+        let deadline = Instant::now() + at_most;
+        let end = loop {
+            let Ok(end) = shared.run_job(Vec::new()) else { return false };
+            if shared.inbox.lock().notes.is_empty() {
+                break end;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let followed = *shared.followed.wait(left, |f| f.ready && f.at >= end);
+        followed.ready && followed.at >= end
+    }
+
+    /// Every lane that ever held a record, with its counts.
+    #[must_use]
+    pub fn lanes(&self) -> Vec<LaneStats> {
+        let mut lanes = lock(&self.inner.shared.lanes).clone();
+        let claims = lock(&self.inner.shared.claims);
+        for lane in &mut lanes {
+            let of_lane = |name: &&revenium_migrations::log_v1::LaneName| lane_of(name) == lane.lane;
+            lane.claimed = claims.values().filter(of_lane).count() as u64;
+        }
+        lanes
+    }
+
+    /// Counts for metrics and `status`.
+    #[must_use]
+    pub fn stats(&self) -> QueueStats {
+        let shared = &self.inner.shared;
+        let c = &shared.counters;
+        let at = shared.followed.lock().at;
+        let durable = *shared.durable.lock();
+        QueueStats {
+            lanes: self.lanes(),
+            log_bytes: log_bytes(shared),
+            log_bytes_max: shared.options.capacity_bytes,
+            disk_free_bytes: get(&c.disk_free_bytes),
+            commits: get(&c.commits),
+            commit_records: get(&c.commit_records),
+            duplicates: get(&c.duplicates),
+            conflicts: get(&c.conflicts),
+            disk_errors: get(&c.disk_errors),
+            damaged_regions: get(&c.damaged_regions),
+            index_rebuilds: get(&c.index_rebuilds),
+            index_lag_bytes: lag_bytes(at, durable, shared.options.segment_bytes),
+            imbalance: get(&c.imbalance),
+            quarantine_bytes: get(&c.quarantine_bytes),
+        }
+    }
+
+    /// Keeps a small value (at most [`STATE_BYTES_MAX`]; more is not kept) across restarts. Durable
+    /// within a second; an empty value removes it.
+    pub fn put_state(&self, name: &str, value: &[u8]) {
+        if value.len() > STATE_BYTES_MAX {
+            tracing::warn!(name, bytes = value.len(), "a value is too large to be kept");
+            return;
+        }
+        put_state(&mut lock(&self.inner.shared.states), name.into(), value.into());
+        self.inner.shared.note([Pending::Note(Note::State(name.into(), value.into()))]);
+    }
+
+    /// The value last put under `name`.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Option<Vec<u8>> {
+        lock(&self.inner.shared.states).get(name).cloned()
+    }
+
+    /// Commits what waits, settlements included, and ends the store's threads. Appending says
+    /// [`AppendError::Closing`] from now on. Does nothing the second time.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    /// Bounds of what may be appended; gives the bytes it takes.
+    fn check(&self, records: &[NewRecord]) -> Result<u64, AppendError> {
+        let o = &self.inner.shared.options;
+        let mut bytes = 0;
+        for record in records {
+            let out = |what: String| Err(AppendError::OutOfBounds(what));
+            if record.body.len() as u64 > o.record_bytes_max {
+                return out(format!("a body of {} bytes, at most {} fit", record.body.len(), o.record_bytes_max));
+            }
+            let profile = &record.lane.profile;
+            if profile.is_empty() || profile.len() > PROFILE_BYTES_MAX || profile.contains('\0') {
+                return out(format!("a profile's name has 1 to {PROFILE_BYTES_MAX} bytes and no NUL"));
+            }
+            if record.key.is_empty() || record.key.len() > 255 {
+                return out("a key has 1 to 255 bytes".into());
+            }
+            let words = record.dead.as_ref().map_or(0, |d| d.words.len());
+            if words > DEAD_WORDS_BYTES_MAX {
+                return out(format!("a dead letter's words have at most {DEAD_WORDS_BYTES_MAX} bytes"));
+            }
+            bytes += (record.body.len() + record.key.len() + profile.len() + words + 128) as u64;
+        }
+        if records.len() > 1 && bytes > o.group_bytes_max() / 2 {
+            return Err(AppendError::OutOfBounds(format!(
+                "{bytes} bytes at once, at most {} fit; send fewer records",
+                o.group_bytes_max() / 2
+            )));
+        }
+        Ok(bytes)
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        let Some(threads) = lock(&self.threads).take() else { return };
+        self.shared.closing.store(true, Ordering::Release);
+        self.shared.inbox_permits.close();
+        // The maintainer first: it may be waiting for the committer.
+        self.shared.wake_maintainer();
+        join(threads.maintainer);
+        self.shared.inbox.change(|inbox| inbox.closing = true);
+        join(threads.committer);
+        join(threads.indexer);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(f)
+}
+
+fn join(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or_default().to_owned();
+    if thread.join().is_err() {
+        tracing::error!(thread = name, "a thread of the store panicked");
+    }
+}
+
+fn cut_words(mut note: DeadNote) -> DeadNote {
+    if note.words.len() > DEAD_WORDS_BYTES_MAX {
+        let mut end = DEAD_WORDS_BYTES_MAX;
+        while !note.words.is_char_boundary(end) {
+            end -= 1;
+        }
+        note.words.truncate(end);
+    }
+    note
+}
+
+fn lag_bytes(at: crate::segment::Pos, durable: crate::segment::Pos, segment_bytes: u64) -> u64 {
+    let segments = durable.ordinal.saturating_sub(at.ordinal);
+    (segments * segment_bytes + durable.offset).saturating_sub(at.offset)
+}
