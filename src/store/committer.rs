@@ -301,7 +301,7 @@ impl Committer {
     /// Goes on in the next prepared segment, if there is one to be had.
     fn rotate(&mut self, for_records: bool) -> bool {
         let at_least = if for_records { 2 } else { 1 };
-        self.shared.wake_maintainer();
+        self.shared.wake_preparer();
         let shared = self.shared.clone();
         let mut space = shared
             .space
@@ -333,6 +333,7 @@ impl Committer {
         self.active = next;
         self.sealed = false;
         self.offset = FIRST_CHUNK;
+        self.shared.wake_preparer();
         self.shared.wake_maintainer();
         true
     }

@@ -11,7 +11,7 @@
 //!                    indexer: follows the log, one sled batch per chunk ─▶ claim
 //!                        │ applied
 //!                        ▼
-//!                    maintainer: prepares, checkpoints, retires, relocates
+//!                    maintainer: checkpoints, retires, relocates     preparer: segments in advance
 //! ```
 //!
 //! The log is the truth: `file` (positioned I/O), `segment` (files), `chunk` (what a commit
@@ -28,6 +28,7 @@ mod index;
 mod indexer;
 mod maintainer;
 mod options;
+mod prepare;
 mod quarantine;
 mod recover;
 mod relocate;

@@ -105,7 +105,9 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
         None => {
             let first = if prepared.is_empty() {
                 highest_ordinal += 1;
-                segment::create(options, highest_ordinal).map_err(io_error("prepare a segment in", dir))?
+                segment::prewrite(options)
+                    .and_then(|file| segment::put_in_place(options, &file, highest_ordinal))
+                    .map_err(io_error("prepare a segment in", dir))?
             } else {
                 prepared.remove(0)
             };

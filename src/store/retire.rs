@@ -11,6 +11,7 @@ use revenium_migrations::log_v1::{self as v1, ChunkKind, Gone, Note, Notes};
 use crate::chunk::{self, ChunkAt};
 use crate::index::Index;
 use crate::maintainer::{self, Maintainer};
+use crate::prepare;
 use crate::scan::{self, FIRST_CHUNK, Step};
 use crate::segment::{self, Pos};
 use crate::shared::{JobChunk, Listed, Shared, get, lock};
@@ -55,19 +56,19 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
     }
     for (ordinal, listed) in settled {
         lock(&shared.table).segments.remove(&ordinal);
-        reuse(maintainer, &listed);
+        reuse(&shared, &listed);
     }
+    shared.wake_preparer();
 }
 
 /// Gives the file a new life, or its bytes back.
-fn reuse(maintainer: &mut Maintainer, listed: &Listed) {
-    let shared = maintainer.shared.clone();
-    let enough = shared.space.lock().prepared.len() >= 2;
-    let done = if listed.suspect || enough {
-        std::fs::remove_file(listed.segment.file.path()).and_then(|()| crate::file::flush_dir(&shared.options.dir))
+fn reuse(shared: &Shared, listed: &Listed) {
+    let options = &shared.options;
+    let path = listed.segment.file.path();
+    let done = if !listed.suspect && prepare::wants_more(shared) {
+        prepare::add(shared, |ordinal| segment::put_in_place(options, path, ordinal))
     } else {
-        segment::recycle(&shared.options, &listed.segment, maintainer.highest_ordinal + 1)
-            .map(|made| maintainer.add_prepared(made))
+        std::fs::remove_file(path).and_then(|()| crate::file::flush_dir(&options.dir))
     };
     if let Err(error) = done {
         tracing::warn!(%error, segment = listed.segment.ordinal, "cannot recycle a segment");

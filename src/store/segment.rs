@@ -86,30 +86,26 @@ pub(crate) fn list(dir: &Path, tap: Option<&Arc<dyn Tap>>) -> io::Result<Vec<Seg
     Ok(found)
 }
 
-/// Makes a new segment file, all of it written and flushed.
-pub(crate) fn create(options: &Options, ordinal: u64) -> io::Result<Segment> {
-    let temporary = options.dir.join(format!("tmp-{ordinal:016x}"));
-    let made = prewrite(&temporary, options.segment_bytes).and_then(|()| put_in_place(options, &temporary, ordinal));
-    if made.is_err() {
+/// Writes and flushes a file of a segment's size, not yet part of the log.
+pub(crate) fn prewrite(options: &Options) -> io::Result<PathBuf> {
+    let path = options.dir.join(format!("tmp-{:016x}", random_id()));
+    let written = write_zeros(&path, options.segment_bytes);
+    if written.is_err() {
         // Give a full disk its bytes back; the error that matters is the one returned.
-        let _ = std::fs::remove_file(&temporary);
+        let _ = std::fs::remove_file(&path);
     }
-    made
+    written.map(|()| path)
 }
 
-/// Gives the file of a retired segment a new life as the one with `ordinal`.
-pub(crate) fn recycle(options: &Options, retired: &Segment, ordinal: u64) -> io::Result<Segment> {
-    put_in_place(options, retired.file.path(), ordinal)
-}
-
-fn put_in_place(options: &Options, from: &Path, ordinal: u64) -> io::Result<Segment> {
+/// Makes a prewritten or retired file the segment with `ordinal`.
+pub(crate) fn put_in_place(options: &Options, from: &Path, ordinal: u64) -> io::Result<Segment> {
     let id = random_id();
     let path: PathBuf = options.dir.join(name(ordinal, id));
     rename(from, &path, options.tap.as_ref())?;
     Segment::open(&path, ordinal, id, options.tap.as_ref())
 }
 
-fn prewrite(path: &Path, bytes: u64) -> io::Result<()> {
+fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
     let file = LogFile::open(path, true, None)?;
     let zeros = vec![0; 1 << 20];
     let mut at = 0;

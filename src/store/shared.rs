@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! callers ─ inbox ─▶ committer ─ durable end ─▶ indexer ─ applied ─▶ maintainer
-//!                        ▲                                              │
-//!                        └──────────── jobs, prepared segments ─────────┘
+//!                        ▲▲                                             │
+//! preparer ── segments ──┘└───────────────────── jobs ───────────────────┘
 //! ```
 //!
 //! Locks are held for a few lines, in the order `index`, `claims`, then any one of the others.
@@ -157,8 +157,12 @@ pub(crate) struct Space {
     pub(crate) exhausted: Option<AppendError>,
     /// Other users of the disk left too little: nothing is taken in, delivering goes on.
     pub(crate) disk_low: Option<AppendError>,
+    /// Of all segments that were ever prepared.
+    pub(crate) highest_ordinal: u64,
+    /// Something happened that the preparer should look at.
+    pub(crate) wake_preparer: bool,
     /// Something happened that the maintainer should look at.
-    pub(crate) wake: bool,
+    pub(crate) wake_maintainer: bool,
 }
 
 #[derive(Default)]
@@ -247,7 +251,11 @@ impl Shared {
         lock(&self.table).segments.range(ordinal + 1..).next().map(|(o, _)| *o)
     }
 
+    pub(crate) fn wake_preparer(&self) {
+        self.space.change(|s| s.wake_preparer = true);
+    }
+
     pub(crate) fn wake_maintainer(&self) {
-        self.space.change(|s| s.wake = true);
+        self.space.change(|s| s.wake_maintainer = true);
     }
 }

@@ -13,7 +13,7 @@ use crate::claim::{self, ChunkCache};
 use crate::committer::Committer;
 use crate::error::{AppendError, ReadError};
 use crate::index::schema::lane_of;
-use crate::maintainer::{Maintainer, log_bytes};
+use crate::maintainer::Maintainer;
 use crate::options::Options;
 use crate::recover::{OpenError, put_state, recover};
 use crate::shared::{INBOX_PERMITS, Inbox, Pending, Shared, Submission, get, lock};
@@ -22,6 +22,7 @@ use crate::types::{
     Appended, DEAD_WORDS_BYTES_MAX, DeadLetter, DeadNote, End, Lane, NewRecord, PROFILE_BYTES_MAX, Record, Seq,
     Settlement,
 };
+use crate::prepare::{self, log_bytes};
 use crate::{chunk, indexer, quarantine};
 
 /// Bytes of a value kept by [`Store::put_state`].
@@ -43,6 +44,7 @@ struct Threads {
     committer: JoinHandle<()>,
     indexer: JoinHandle<()>,
     maintainer: JoinHandle<()>,
+    preparer: JoinHandle<()>,
     /// Held until every thread has ended.
     _lock: File,
 }
@@ -61,7 +63,10 @@ impl Store {
         let shared = Arc::new(Shared::new(options));
         shared.counters.quarantine_bytes.store(quarantine::bytes(&shared.options.dir), Ordering::Relaxed);
         shared.durable.change(|end| *end = found.tail.0);
-        shared.space.change(|s| s.prepared = found.prepared.into());
+        shared.space.change(|s| {
+            s.prepared = found.prepared.into();
+            s.highest_ordinal = found.highest_ordinal;
+        });
         *lock(&shared.table) = found.table;
         *lock(&shared.states) = found.states;
         let (end, chain) = found.tail;
@@ -83,14 +88,14 @@ impl Store {
             index_flushed: Instant::now(),
             checkpoint_in: 0,
             rebuilt_for_balance: false,
-            highest_ordinal: found.highest_ordinal,
         };
-        let for_indexer = shared.clone();
+        let (for_indexer, for_preparer) = (shared.clone(), shared.clone());
         let failed = |source| OpenError::Io { what: "start a thread of the store".into(), source };
         let threads = Threads {
             committer: spawn("store-commit", move || committer.run()).map_err(failed)?,
             indexer: spawn("store-index", move || indexer::run(&for_indexer, found.tail)).map_err(failed)?,
             maintainer: spawn("store-maintain", move || maintainer.run()).map_err(failed)?,
+            preparer: spawn("store-prepare", move || prepare::run(&for_preparer)).map_err(failed)?,
             _lock: found.lock,
         };
         let inner = Inner { shared, cache: ChunkCache::default(), threads: Mutex::new(Some(threads)) };
@@ -320,10 +325,12 @@ impl Inner {
         self.shared.inbox_permits.close();
         // The maintainer first: it may be waiting for the committer.
         self.shared.wake_maintainer();
+        self.shared.wake_preparer();
         join(threads.maintainer);
         self.shared.inbox.change(|inbox| inbox.closing = true);
         join(threads.committer);
         join(threads.indexer);
+        join(threads.preparer);
     }
 }
 
