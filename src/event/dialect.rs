@@ -47,7 +47,7 @@ fn merge_metadata(draft: &mut Draft<'_>) -> Result<(), Refusal> {
             continue;
         }
         let Some(field) = spelled(member.key).and_then(|field| field.meant(draft.kind)) else {
-            add_unknown(draft, member.key, value);
+            draft.object.push(member.key, value);
             continue;
         };
         if matches!(
@@ -79,13 +79,6 @@ fn merge_metadata(draft: &mut Draft<'_>) -> Result<(), Refusal> {
         return Err(Refusal::field("usageMetadata", message));
     }
     Ok(())
-}
-
-/// Adds a member that is not in the table, unless the event itself has one of that name.
-fn add_unknown<'a>(draft: &mut Draft<'a>, key: &'a str, value: &'a str) {
-    if !draft.object.members.iter().any(|member| member.key == key && !member.is_cut) {
-        draft.object.push(key, value);
-    }
 }
 
 /// An id that Revenium no longer takes becomes the name, unless the name is given too.

@@ -167,7 +167,9 @@ fn judge_prompt(raw: &str) -> Verdict {
 }
 
 fn judge_transaction_id(raw: &str) -> Verdict {
-    let is_long = |text: &str| text.chars().nth(TRANSACTION_ID_CHARS_MAX).is_some();
+    let is_long = |text: &str| {
+        text.len() > TRANSACTION_ID_CHARS_MAX && text.chars().nth(TRANSACTION_ID_CHARS_MAX).is_some()
+    };
     match text::decode(raw) {
         Some(text) if is_long(&text) => {
             Set(text::encode(&identity::stand_in(&text)), What::Replaced(Reason::Range))

@@ -1,11 +1,11 @@
 //! What makes a resend recognisable.
 
-use revenium_event::{Frozen, Identity, Minted, Producer, Refusal, freeze};
+use revenium_event::{Frozen, Identity, Kind, Minted, Producer, Refusal, freeze, outline};
 
 use crate::support::*;
 
-fn by<'a>(identity: impl Into<Identity<'a>>, event: &str, minted: &Minted) -> Result<Frozen, Refusal> {
-    freeze(event.as_bytes(), &identity.into(), minted)
+fn by(identity: Identity<'_>, event: &str, minted: &Minted) -> Result<Frozen, Refusal> {
+    freeze(event.as_bytes(), &identity, minted)
 }
 
 #[track_caller]
@@ -98,4 +98,42 @@ fn a_producer_is_read_from_digits_or_a_uuid() {
     for wrong in ["", "0011", &format!("{digits}0"), &format!("{{{digits}}}"), &digits.replace('0', "g")] {
         assert_eq!(Producer::parse(wrong), None, "{wrong}");
     }
+}
+
+#[test]
+fn an_event_that_is_refused_can_still_be_put_away_under_its_identity() {
+    let refused = r#"{"kind":"image","profile":"tenant-b","transactionId":"tx-1"}"#;
+    assert!(by(NUMBERED, refused, &MINTED).is_err());
+    let outlined = outline(refused.as_bytes(), &NUMBERED, &MINTED).expect("it is an object");
+    let good = with(IMAGE, "");
+    assert_eq!((outlined.kind, outlined.profile.as_deref()), (Kind::Image, Some("tenant-b")));
+    assert_eq!(outlined.idempotency_key, keys(NUMBERED, &good, &MINTED).0);
+    assert!(outlined.key_is_identity);
+}
+
+#[test]
+fn an_outline_agrees_with_what_freezing_says() {
+    for base in BASES {
+        for identity in [NUMBERED, Identity::Key("k"), Identity::Body] {
+            let event = with(base, "\"profile\":\"p\"");
+            let frozen = by(identity, &event, &MINTED).expect("the event is good");
+            let outlined = outline(event.as_bytes(), &identity, &MINTED).expect("it is an object");
+            assert_eq!(outlined.kind, frozen.kind);
+            assert_eq!(outlined.profile, frozen.profile);
+            assert_eq!(outlined.idempotency_key, frozen.idempotency_key);
+            assert_eq!(outlined.key_is_identity, frozen.key_is_identity);
+            assert_eq!(outlined.fingerprint, frozen.fingerprint);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_has_no_outline_and_what_is_unclear_has_the_defaults() {
+    for wrong in ["", "[]", "{", "{\"a\":NaN}"] {
+        assert!(outline(wrong.as_bytes(), &NUMBERED, &MINTED).is_none(), "{wrong}");
+    }
+    let unclear = br#"{"kind":"nothing","profile":"a b","transactionId":null}"#;
+    let outlined = outline(unclear, &Identity::Key("not a key"), &MINTED).expect("it is an object");
+    assert_eq!((outlined.kind, outlined.profile), (Kind::Completion, None));
+    assert!(!outlined.key_is_identity);
 }
