@@ -5,8 +5,8 @@
 
 use crate::draft::Draft;
 use crate::field::Field;
-use crate::number::{self, COUNT_MAX};
-use crate::{Kind, Minted, Refusal, text, time};
+use crate::limits::COUNT_MAX;
+use crate::{Kind, Minted, Refusal, number, text, time};
 
 /// Completes the event, its `transactionId` apart.
 pub(crate) fn complete(draft: &mut Draft<'_>, minted: &Minted) -> Result<(), Refusal> {

@@ -52,7 +52,7 @@ impl<'a> Draft<'a> {
                 return Err(Refusal::field(field.name(), message));
             }
             let agree = member.value == other_member.value;
-            if text::is_blank(&member.value) || agree && !is_wire {
+            if text::is_blank(&member.value) || agree {
                 self.object.cut(at);
                 return Ok(());
             }

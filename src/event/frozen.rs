@@ -223,3 +223,27 @@ impl fmt::Display for Reason {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Provider;
+
+    #[test]
+    fn a_provider_has_a_label_in_every_sdks_words() {
+        let words = [
+            ("ANTHROPIC", "anthropic"),
+            ("OpenAI", "openai"),
+            ("azure-openai", "azure"),
+            ("Gemini", "google"),
+            ("Google", "google"),
+            ("vertex_ai", "google"),
+            ("Amazon Bedrock", "aws"),
+            ("AWS", "aws"),
+            ("Ä", "other"),
+            ("", "other"),
+        ];
+        for (name, label) in words {
+            assert_eq!(Provider::of(name).label(), label, "{name}");
+        }
+    }
+}

@@ -47,6 +47,10 @@ pub(crate) const TRANSACTION_ID_CHARS_MAX: usize = COLUMN_CHARS_MAX;
 // The cap of every official SDK.
 pub(crate) const PROMPT_CHARS_MAX: usize = 50_000;
 
+/// Largest count of tokens, images, bytes and the like.
+// A signed 64-bit integer, the widest that a Java server is likely to keep one in.
+pub(crate) const COUNT_MAX: u64 = i64::MAX as u64;
+
 /// `responseQualityScore` stays below this in either direction.
 // Its column is numeric(5,2): 999.995 would round to 1000.00. Revenium's SDK has the same bound.
 pub(crate) const QUALITY_SCORE_BELOW: f64 = 999.995;

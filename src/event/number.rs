@@ -1,5 +1,7 @@
 //! JSON numbers as they are written. Nothing here turns one into another.
 
+use crate::limits::COUNT_MAX;
+
 /// Why a raw value is no count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotWhole {
@@ -9,12 +11,9 @@ pub(crate) enum NotWhole {
     Negative,
     /// Written with a fraction or an exponent.
     Fraction,
-    /// Larger than 2^63-1.
+    /// Larger than [`COUNT_MAX`].
     TooLarge,
 }
-
-/// Largest count: Revenium's server keeps them in signed 64-bit integers.
-pub(crate) const COUNT_MAX: u64 = i64::MAX as u64;
 
 /// Whether a raw value is a number. Raw values are valid JSON, so its first byte tells.
 pub(crate) fn is_number(raw: &str) -> bool {

@@ -257,10 +257,7 @@ fn not_an_object(source: &str) -> &'static str {
 /// Says where the JSON goes wrong, without quoting it. NaN deserves a word: many encoders write it.
 fn not_json(source: &str, error: &serde_json::Error) -> String {
     let line = source.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let found = line
-        .get(error.column().saturating_sub(2)..)
-        .unwrap_or_default()
-        .trim_start_matches([' ', ':', ',', '[']);
+    let found = line.get(error.column().saturating_sub(1)..).unwrap_or_default();
     if ["NaN", "Infinity", "-Infinity"].iter().any(|word| found.starts_with(word)) {
         let column = error.column();
         return format!("not JSON: there is no NaN or Infinity (column {column}); leave the member out");

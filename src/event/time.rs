@@ -31,7 +31,7 @@ pub(crate) fn read(raw: &str) -> Reading {
         return from_epoch(text);
     }
     // Shorter than a date with hours and minutes: jiff would take midnight for it.
-    if text.len() < "2026-11-23T07:44".len() || text.contains('[') {
+    if text.len() < "2026-11-23T07:44".len() {
         return Reading::None;
     }
     if let Ok(time) = text.parse::<Timestamp>() {
@@ -155,6 +155,9 @@ mod tests {
             ("\"2026-11-23t07:44:08z\"", "2026-11-23T07:44:08Z", Reason::Notation),
             ("\" 2026-11-23T07:44:08Z\"", "2026-11-23T07:44:08Z", Reason::Notation),
             ("\"2026-11-23T07:44:08+0100\"", "2026-11-23T06:44:08Z", Reason::Notation),
+            ("\"2026-11-23T07:44:08+01:00[Europe/Berlin]\"", "2026-11-23T06:44:08Z", Reason::Notation),
+            ("\"2026-11-23T07:44:08+18:01\"", "2026-11-22T13:43:08Z", Reason::Notation),
+            ("\"2026-11-23T07:44:08-19:00\"", "2026-11-24T02:44:08Z", Reason::Notation),
             ("\"2026-11-23T07:44:08.123456+23:59\"", "2026-11-22T07:45:08.123456Z", Reason::Notation),
             ("\"2026-11-23T07:44:60Z\"", "2026-11-23T07:44:59Z", Reason::Notation),
             ("\"2026-11-23T07\\u003a44:08Z\"", "2026-11-23T07:44:08Z", Reason::Notation),
@@ -191,6 +194,7 @@ mod tests {
             "\"2026-13-01T07:44:08Z\"",
             "\"2026-11-23T24:44:08Z\"",
             "\"2026-11-23T07:44:08[Europe/Berlin]\"",
+            "\"2026-11-23T07:44:08.Z\"",
             "\"\\ud800\"",
             "999999999",
             "253402300800",

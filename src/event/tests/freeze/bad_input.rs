@@ -107,6 +107,10 @@ fn members_are_bounded() {
     assert_eq!(frozen(&many(MEMBERS_MAX - base)).warnings, []);
     assert!(try_freeze(&many(MEMBERS_MAX - base + 1)).is_err());
     let nested =
-        format!("{{\"usage_metadata\":{}", many(MEMBERS_MAX - base).replacen('{', "{\"agent\":1,", 1));
-    assert!(try_freeze(&nested).is_err());
+        format!("{{\"usage_metadata\":{}}}", many(MEMBERS_MAX - base).replacen('{', "{\"agent\":1,", 1));
+    assert_eq!(refused(&nested).0, "usageMetadata");
+    let halves =
+        many(MEMBERS_MAX / 2).replacen('{', &format!("{{\"usage_metadata\":{},", many(MEMBERS_MAX / 2)), 1);
+    let expected = "the event and its usageMetadata have more than 4096 members";
+    assert_eq!(refused(&halves).1, expected);
 }

@@ -144,6 +144,12 @@ fn a_response_is_never_put_before_its_request() {
 }
 
 #[test]
+fn a_clock_that_stepped_back_makes_no_negative_duration() {
+    let stepped = r#""requestTime":"2026-11-23T07:00:01Z","responseTime":"2026-11-23T07:00:00Z""#;
+    assert_eq!(completed(&TIMES, stepped, ["requestDuration"]), [json!(0)]);
+}
+
+#[test]
 fn the_answer_began_with_the_first_token_or_at_its_end() {
     let given = r#""requestTime":"2026-11-23T07:00:00Z","responseTime":"2026-11-23T07:00:02Z""#;
     let first_token = |ms: &str| format!("{given},\"timeToFirstToken\":{ms}");
@@ -168,6 +174,8 @@ fn times_are_brought_to_iso_8601_with_a_zone_or_refused() {
     let naive = frozen(&without(&["requestTime"], "\"requestTime\":\"2026-11-23T07:44:07\""));
     assert_eq!(json(&naive)["requestTime"], "2026-11-23T07:44:07Z");
     assert_eq!(warnings(&naive), ["requestTime: rewritten, it has no zone and is taken as UTC"]);
+    let blank = frozen(&without(&["requestTime"], "\"requestTime\":\" \""));
+    assert_eq!(json(&blank)["requestTime"], "2026-11-23T07:44:07.120Z");
     let epoch = frozen(&without(&["requestTime"], "\"requestTime\":1795419848"));
     assert_eq!(json(&epoch)["requestTime"], "2026-11-23T07:44:08.000Z");
     for field in ["requestTime", "completionStartTime", "responseTime"] {

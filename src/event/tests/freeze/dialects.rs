@@ -146,6 +146,7 @@ fn a_tools_usage_metadata_is_a_field_of_its_own() {
 #[test]
 fn two_top_spellings_of_a_field_must_agree() {
     same(r#""agent":"a","taskType":"t","task_type":"t""#, r#""agent":"a","taskType":"t""#);
+    same(r#""task_type":"","agent_version":null"#, "");
     same(r#""task_type":"t","taskType":null"#, r#""taskType":"t""#);
     same(r#""taskType":"t","task_type":"""#, r#""taskType":"t""#);
     let (field, message) = refused(&with(COMPLETION, r#""taskType":"t","task_type":"u""#));

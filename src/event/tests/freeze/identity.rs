@@ -115,7 +115,7 @@ fn an_event_that_is_refused_can_still_be_put_away_under_its_identity() {
 fn an_outline_agrees_with_what_freezing_says() {
     for base in BASES {
         for identity in [NUMBERED, Identity::Key("k"), Identity::Body] {
-            let event = with(base, "\"profile\":\"p\"");
+            let event = with(base, "\"profile\":\"p\"") + "\r\n";
             let frozen = by(identity, &event, &MINTED).expect("the event is good");
             let outlined = outline(event.as_bytes(), &identity, &MINTED).expect("it is an object");
             assert_eq!(outlined.kind, frozen.kind);
@@ -136,4 +136,6 @@ fn what_cannot_be_read_has_no_outline_and_what_is_unclear_has_the_defaults() {
     let outlined = outline(unclear, &Identity::Key("not a key"), &MINTED).expect("it is an object");
     assert_eq!((outlined.kind, outlined.profile), (Kind::Completion, None));
     assert!(!outlined.key_is_identity);
+    let anonymous = outline(unclear, &Identity::Body, &MINTED).expect("it is an object");
+    assert!(!anonymous.key_is_identity);
 }

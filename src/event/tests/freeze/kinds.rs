@@ -132,4 +132,7 @@ fn a_transaction_id_longer_than_its_column_is_stood_in_for() {
     let again = frozen(&without(&["transactionId"], &format!("\"transactionId\":\"{fits}a\"")));
     assert_eq!((long.transaction_id.len(), &long.transaction_id), (36, &again.transaction_id));
     assert_eq!(warnings(&long), ["transactionId: replaced, it is out of range"]);
+    let digits = frozen(&without(&["transactionId"], &format!("\"transactionId\":{}", "1".repeat(256))));
+    assert_eq!((digits.transaction_id.len(), json(&digits)["transactionId"].is_string()), (36, true));
+    assert_eq!(warnings(&digits), ["transactionId: left out, it is of the wrong type"]);
 }
