@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use revenium_event::{Identity, Minted, Producer, freeze, line};
 
-/// A line of a numbered connection, its event complete: 829 bytes without the number.
+/// A line of a numbered connection, whose event lacks nothing.
 const COMPLETE: &str = r#"{"n":123456,"completionStartTime":"2026-11-23T07:44:08.010Z","costType":"AI","inputTokenCount":25,"isStreamed":false,"model":"claude-sonnet-4-20250514","outputTokenCount":15,"provider":"ANTHROPIC","requestDuration":1143,"requestTime":"2026-11-23T07:44:07.120Z","responseTime":"2026-11-23T07:44:08.263Z","stopReason":"END","totalTokenCount":40,"transactionId":"msg_01FAKE0001ABCDEFGHJKMN","agent":"support-agent","cacheCreationTokenCount":0,"cacheReadTokenCount":2048,"middlewareSource":"revenium-agent-rust/0.1.0","modelSource":"ANTHROPIC","operationType":"CHAT","organizationName":"acme-corp","productName":"support-bot","subscriber":{"id":"user-1234","email":"user@example.com","credential":{"name":"engineering-api-key"}},"subscriptionId":"pro-plan-Q1","taskType":"customer-support","timeToFirstToken":890,"traceId":"conv-28a7e9d4-51c2-4f5e-9a0e-7b1","environment":"production","region":"us-east-1"}"#;
 
 const SMALLEST: &str =
