@@ -4,6 +4,8 @@
 //! (authentication, pace, Idempotency-Key) and [`Meter::complete`] stores it (rules, transactionId,
 //! journal, ledger). Neither waits for anything but short locks and one write to the page cache.
 
+mod attempt;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,34 +13,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use hyper::header::AUTHORIZATION;
 
 use super::answer::{Answer, At};
 use super::body::Members;
 use super::clock::Clock;
-use super::dedup::{Begin, Cached, Idempotency, Transactions, is_key};
+use super::dedup::{Begin, Cached, Idempotency, Transactions, Window};
 use super::journal::{Entry, Journal, What};
-use super::ledger::{Ledger, Seen, Tally};
+use super::ledger::{Detail, Ledger, Seen, Tally};
 use super::options::{OnReceived, Options};
 use super::pace::{Admission, Limited, Pace, Quota};
 use super::rules::{self, FieldError, Route, Verdict};
 use super::show::{Fate, Received};
-
-/// A request to a metering route, read to its end.
-#[derive(Debug)]
-pub(super) struct Attempt {
-    at_ms: u64,
-    pub(super) route: &'static Route,
-    /// Whose API key it came with, or the status and reason to turn it away.
-    account: Result<Arc<str>, (u16, &'static str)>,
-    key: Option<String>,
-    has_good_key: bool,
-    is_json: bool,
-    pub(super) transaction: Option<String>,
-    body: Bytes,
-    body_hash: u128,
-}
+use attempt::Account;
+pub(super) use attempt::Attempt;
 
 /// A request that was taken in and waits to be completed.
 #[derive(Debug)]
@@ -52,7 +40,9 @@ pub(super) struct Ticket {
 /// How far [`Meter::begin`] came.
 #[derive(Debug)]
 pub(super) enum Begun {
+    /// Nothing is stored; this is the answer.
     Done(Answer),
+    /// To be completed.
     Running(Ticket),
 }
 
@@ -79,12 +69,11 @@ struct Memory {
 
 impl Meter {
     pub(super) fn new(options: &Options, journal: Option<Journal>) -> Self {
-        use super::dedup::Window;
         let pace = Pace::new(options.requests_per_second, options.error_pattern);
         let is_lean = !options.has_rules
             && options.idempotency_window == Window::Off
             && options.transaction_window == Window::Off
-            && options.detail == super::ledger::Detail::Counts
+            && options.detail == Detail::Counts
             && options.on_received.is_none()
             && journal.is_none();
         let meter = Self {
@@ -138,37 +127,24 @@ impl Meter {
         Answer::created_bare().with_quota(quota)
     }
 
-    /// Takes note of a request. `Err`: the journal could not; nothing may come of the request.
+    /// Reads what there is to know of a request.
     pub(super) fn attempt(&self, route: &'static Route, headers: &HeaderMap, body: Bytes) -> Attempt {
         self.tally_attempt(body.len());
-        let key = headers.get("idempotency-key");
-        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let transaction = Members::parse(&body).and_then(|members| members.scalar("transactionId"));
-        Attempt {
-            at_ms: self.clock.now_ms(),
-            route,
-            account: self.account(headers),
-            key: key.map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned()),
-            has_good_key: key.is_none_or(|key| is_key(key.as_bytes())),
-            is_json: content_type.is_some_and(|text| text.trim_start().starts_with("application/json")),
-            transaction,
-            body_hash: xxh3_128(&body),
-            body,
-        }
+        Attempt::new(self.clock.now_ms(), route, self.account(headers), headers, body)
     }
 
     /// Writes the attempt down before anything comes of it. `Err` is the answer if it can't.
     pub(super) fn note(&self, attempt: &Attempt, fault: Option<&'static str>) -> Result<(), Answer> {
         self.write(attempt, What::Attempt, fault)?;
         if let Ok(account) = &attempt.account {
-            self.ledger.attempt(&seen(account, attempt));
+            self.ledger.attempt(&attempt.seen(account));
         }
         Ok(())
     }
 
     /// Takes a request in: who sent it, how fast, and whether its key was seen before.
     pub(super) fn begin(&self, attempt: &Attempt) -> Begun {
-        let at = At { ms: attempt.at_ms, path: attempt.route.path };
+        let at = attempt.at();
         let account = match &attempt.account {
             Ok(account) => account,
             Err((status, why)) => {
@@ -190,16 +166,15 @@ impl Meter {
             Tally::add(&self.ledger.tally.refused, 1);
             return self.refuse(attempt, account, quota, answer, why);
         }
-        let Some(key) = &attempt.key else {
+        let key_scope = attempt.key_scope(account);
+        let ticket = Ticket { account: Arc::clone(account), key_scope, quota };
+        let Some(scope) = key_scope else {
             Tally::add(&self.ledger.tally.without_key, 1);
-            return Begun::Running(Ticket { account: Arc::clone(account), key_scope: None, quota });
+            return Begun::Running(ticket);
         };
-        let scope = hash(&[account.as_bytes(), key.as_bytes()]);
         let found = self.memory().keys.begin(attempt.at_ms, scope, attempt.fingerprint());
         match found {
-            Begin::Fresh => {
-                Begun::Running(Ticket { account: Arc::clone(account), key_scope: Some(scope), quota })
-            }
+            Begin::Fresh => Begun::Running(ticket),
             Begin::Replay(cached) => {
                 Tally::add(&self.ledger.tally.replayed, 1);
                 self.tell(attempt, || Fate::Replayed);
@@ -240,7 +215,7 @@ impl Meter {
             self.take_back(attempt, ticket, what);
             return answer;
         }
-        self.ledger.outcome(&seen(&ticket.account, attempt), what);
+        self.ledger.outcome(&attempt.seen(&ticket.account), what);
         if let Some(members) = &members {
             let tally = &self.ledger.tally;
             Tally::add(&tally.with_duplicates, u64::from(members.has_duplicates));
@@ -298,7 +273,7 @@ impl Meter {
         Answer::created(self.stored.fetch_add(1, Ordering::Relaxed), at_ms)
     }
 
-    fn account(&self, headers: &HeaderMap) -> Result<Arc<str>, (u16, &'static str)> {
+    fn account(&self, headers: &HeaderMap) -> Account {
         let Some(key) = headers.get("x-api-key") else {
             return Err(match headers.contains_key(AUTHORIZATION) {
                 true => (403, "Forbidden: use x-api-key"),
@@ -360,22 +335,11 @@ impl Meter {
     fn write(&self, attempt: &Attempt, what: What, fault: Option<&'static str>) -> Result<(), Answer> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let has_body = journal.has_bodies && what == What::Billed;
-        let entry = Entry {
-            what,
-            at_ms: self.clock.now_ms(),
-            account: attempt.account.as_deref().ok().map(Cow::Borrowed),
-            path: Cow::Borrowed(attempt.route.path),
-            key: attempt.key.as_deref().map(Cow::Borrowed),
-            transaction: attempt.transaction.as_deref().map(Cow::Borrowed),
-            body_hash: Cow::Owned(format!("{:032x}", attempt.body_hash)),
-            body_bytes: attempt.body.len(),
-            fault: fault.map(Cow::Borrowed),
-            body: has_body.then(|| String::from_utf8_lossy(&attempt.body)),
-        };
+        let entry =
+            Entry { fault: fault.map(Cow::Borrowed), ..attempt.entry(what, self.clock.now_ms(), has_body) };
         journal.write(&entry).map_err(|_| {
             Tally::add(&self.ledger.tally.journal_errors, 1);
-            let at = At { ms: attempt.at_ms, path: attempt.route.path };
-            Answer::error(at, 500, None, "the sandbox cannot write its journal")
+            Answer::error(attempt.at(), 500, None, "the sandbox cannot write its journal")
         })
     }
 
@@ -400,40 +364,6 @@ impl Meter {
     }
 }
 
-impl Attempt {
-    /// Path and body; the method is always POST.
-    fn fingerprint(&self) -> u128 {
-        self.body_hash ^ xxh3_128(self.route.path.as_bytes())
-    }
-
-    /// The two halves of an API call share their id, so the route is part of the scope.
-    fn transaction_scope(&self, account: &str) -> Option<u128> {
-        let transaction = self.transaction.as_deref()?;
-        Some(hash(&[account.as_bytes(), self.route.path.as_bytes(), transaction.as_bytes()]))
-    }
-}
-
-fn seen<'a>(account: &'a Arc<str>, attempt: &'a Attempt) -> Seen<'a> {
-    Seen {
-        account,
-        route: attempt.route,
-        key: attempt.key.as_deref(),
-        key_hash: attempt.key.as_deref().map_or(0, |key| xxh3_128(key.as_bytes())),
-        transaction: attempt.transaction.as_deref(),
-        fingerprint: attempt.fingerprint(),
-    }
-}
-
 fn reasons(errors: &[FieldError]) -> String {
     errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; ")
-}
-
-/// One hash for a list of texts; their borders count.
-fn hash(parts: &[&[u8]]) -> u128 {
-    let mut hasher = Xxh3::new();
-    for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hasher.digest128()
 }

@@ -7,12 +7,13 @@
 //! this module takes the stricter reading: a negative count is refused, and so is a number in
 //! quotes or a value that only a newer enum knows. Pure.
 
+mod field;
 mod table;
 
 use serde::Serialize;
 
 use super::body::{Members, Shape};
-use table::{Class, Field, Rule};
+use field::{Class, Field, PROMPT_CHARS_MAX, Rule};
 pub(super) use table::{ROUTES, Route};
 
 /// What becomes of a body.
@@ -152,7 +153,7 @@ impl Rule {
             Self::Text => text(shape, None),
             Self::TextUpTo(chars_max) => text(shape, Some(*chars_max)),
             Self::Json => match shape {
-                Shape::Text(_) => text(shape, Some(table::PROMPT_CHARS_MAX)),
+                Shape::Text(_) => text(shape, Some(PROMPT_CHARS_MAX)),
                 _ => not_a("a JSON text in quotes"),
             },
             Self::Token(class, chars_max) => token(shape, *class, *chars_max),

@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::faults::{Faults, Script, ScriptError};
 use super::handler::{Stand, handle};
 use super::journal::Journal;
-use super::ledger::{Snapshot, Tally};
+use super::ledger::{Counts, Snapshot, Tally};
 use super::meter::Meter;
 use super::options::Options;
 use super::wire::Wire;
@@ -107,6 +107,11 @@ impl Sandbox {
     /// What to configure as the upstream: `http://127.0.0.1:port`.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        self.stand.meter.ledger.tally.counts()
     }
 
     /// What was received so far, with every key and transaction if the options ask for detail.
