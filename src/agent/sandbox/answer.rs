@@ -191,7 +191,7 @@ mod tests {
             field: "model".to_owned(),
             value: None,
             message: "model is required".to_owned(),
-            resolution: "Correct model or leave it out".to_owned(),
+            resolution: "Send model".to_owned(),
         }];
         let answer = Answer::invalid(At { ms: 1_795_420_000_000, path: "/meter/v2/ai/completions" }, &errors);
         let body: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
@@ -204,7 +204,7 @@ mod tests {
             "details": {"model": "model is required"},
             "errors": [{
                 "code": "REQUIRED", "field": "model", "value": null,
-                "message": "model is required", "resolution": "Correct model or leave it out",
+                "message": "model is required", "resolution": "Send model",
             }],
         });
         assert_eq!(body, wanted);

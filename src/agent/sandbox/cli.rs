@@ -19,7 +19,7 @@ use super::options::{OnReceived, Options};
 use super::server::{Sandbox, StartError};
 use super::{Detail, Window};
 
-/// What `revenium-agent sandbox` takes.
+/// Run a stand-in for Revenium on this machine, for tests.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Where to listen; port 0 picks one.
@@ -34,7 +34,7 @@ pub struct Args {
     /// How long every answer takes.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     pub latency_ms: u64,
-    /// Requests per second and account; 0: no limit [default: 1000, with --bench or --faults 0].
+    /// Requests per second and account, 0: no limit [default: 1000; 0 with --bench or --faults].
     #[arg(long, value_name = "N")]
     pub rate_limit: Option<u32>,
     /// How long a transactionId is remembered: off, unlimited, or seconds.

@@ -367,3 +367,31 @@ impl Meter {
 fn reasons(errors: &[FieldError]) -> String {
     errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_could_not_be_written_down_is_new_when_it_comes_again() {
+        let full = Journal::open(std::path::Path::new("/dev/full"), false).expect("a device");
+        let mut meter = Meter::new(&Options { has_rules: false, ..Options::default() }, Some(full));
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("x-api-key", "hak_sandbox"), ("idempotency-key", "key-1"), ("content-type", "application/json")]
+        {
+            headers.insert(name, value.parse().expect("a value"));
+        }
+        let body = Bytes::from_static(br#"{"transactionId":"tx-1"}"#);
+        let attempt = meter.attempt(&rules::ROUTES[0], &headers, body);
+        let Begun::Running(ticket) = meter.begin(&attempt) else { panic!("taken in") };
+        assert_eq!(meter.complete(&attempt, &ticket).status, 500);
+        assert_eq!(meter.ledger.tally.counts().billed, 0);
+
+        meter.journal = None;
+        let Begun::Running(ticket) = meter.begin(&attempt) else { panic!("taken in again") };
+        assert_eq!(meter.complete(&attempt, &ticket).status, 201);
+        let counts = meter.ledger.tally.counts();
+        assert_eq!((counts.billed, counts.repeated, counts.journal_errors), (1, 0, 1));
+    }
+}

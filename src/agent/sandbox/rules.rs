@@ -84,7 +84,10 @@ impl Findings {
             field: field.to_owned(),
             value: value.map(|raw| raw.chars().take(VALUE_CHARS_MAX).collect()),
             message: message.to_owned(),
-            resolution: format!("Correct {field} or leave it out"),
+            resolution: match code {
+                "REQUIRED" => format!("Send {field}"),
+                _ => format!("Correct {field} or leave it out"),
+            },
         });
     }
 

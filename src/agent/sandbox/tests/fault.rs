@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 use crate::sandbox::faults::{Act, Extra};
 
@@ -88,6 +90,24 @@ async fn a_reset_before_the_body_was_read_stores_nothing() {
 }
 
 #[tokio::test]
+async fn a_reset_is_a_reset_and_not_an_orderly_end() {
+    for kind in ["reset-unread", "reset-stored"] {
+        let bench = bench(faulty(vec![Step::times(1, kind)])).await;
+        let mut stream = tokio::net::TcpStream::connect(bench.sandbox.addr()).await.expect("a connection");
+        let body = completion("tx-1");
+        let head = format!(
+            "POST {COMPLETIONS} HTTP/1.1\r\nhost: x\r\nx-api-key: {SANDBOX_KEY}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).await.expect("a request");
+        let ended = stream.read(&mut [0; 1]).await;
+        let kind_of_end = ended.expect_err("no answer").kind();
+        assert_eq!(kind_of_end, std::io::ErrorKind::ConnectionReset, "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn silence_ends_in_a_reset() {
     let silent = |kind: &str| {
         let fault = Fault { kind: kind.to_owned(), retry_after_s: None, ms: Some(0) };
@@ -123,6 +143,20 @@ async fn a_trickled_answer_comes_whole_and_a_broken_one_does_not_parse() {
     assert_eq!(reply.status, 201);
     assert!(serde_json::from_str::<Value>(&reply.body).is_err(), "{}", reply.body);
     assert_eq!(bench.counts().billed, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trickle_ends_with_its_answer() {
+    let mut slow = Step::times(1, "trickle");
+    slow.fault.ms = Some(60_000);
+    let bench = bench(faulty(vec![slow])).await;
+    let started = tokio::time::Instant::now();
+    bench.post("key-1", &completion("tx-1")).await.expect("an answer");
+    let slow_ended = tokio::time::Instant::now();
+    assert!(slow_ended - started > std::time::Duration::from_secs(3_600), "hundreds of bytes");
+    bench.post("key-2", &completion("tx-2")).await.expect("an answer");
+    assert!(slow_ended.elapsed() < std::time::Duration::from_secs(60));
+    assert_eq!(bench.counts().connections, 1, "the same connection");
 }
 
 #[tokio::test]
@@ -164,4 +198,30 @@ async fn a_poison_record_is_refused_while_others_pass() {
             status
         );
     }
+}
+
+/// What a crash test relies on: whoever keeps trying with the same bytes and keys gets through,
+/// and is billed once, whatever a storm does.
+#[tokio::test]
+async fn a_patient_sender_is_billed_once_through_a_storm() {
+    let mut script = Script::storm(1);
+    if let Some(chance) = &mut script.chance {
+        (chance.per_mille, chance.delay_ms_max, chance.silence_ms) = (700, 1, 1);
+        // Harmless, and seconds long.
+        chance.weights.remove("trickle");
+    }
+    let bench = bench(Options { faults: script, ..plain() }).await;
+    for n in 0..200 {
+        let (key, body) = (format!("key-{n}"), completion(&format!("tx-{n}")));
+        let is_taken = |reply: &Result<Reply, reqwest::Error>| {
+            let is_json = |reply: &Reply| serde_json::from_str::<serde_json::Value>(&reply.body).is_ok();
+            reply.as_ref().is_ok_and(|reply| (200..300).contains(&reply.status) && is_json(reply))
+        };
+        while !is_taken(&bench.post(&key, &body).await) {}
+    }
+    let ledger = bench.sandbox.ledger();
+    assert_eq!(ledger.counts.billed, 200, "{:?}", ledger.injected);
+    assert!(ledger.transactions.iter().all(|seen| (seen.billed, seen.keys, seen.bodies) == (1, 1, 1)));
+    assert_eq!((ledger.keys_reused.len(), ledger.billed_twice.len()), (0, 0));
+    assert!(ledger.counts.replayed > 0 && ledger.injected.len() > 20, "{:?}", ledger.injected);
 }

@@ -98,6 +98,22 @@ async fn a_benchmark_s_upstream_only_counts() {
     assert!(ledger.keys.is_empty() && ledger.transactions.is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn every_answer_takes_its_latency_and_the_record_does_not() {
+    let hour = Duration::from_secs(3_600);
+    for options in [Options::bench(hour), Options { latency: hour, ..plain() }] {
+        let bench = bench(options).await;
+        let started = tokio::time::Instant::now();
+        let waiting = tokio::spawn(bench.request(COMPLETIONS, Some("k"), completion("tx")).send());
+        while bench.counts().billed == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waiting.is_finished());
+        assert_eq!(waiting.await.expect("a task").expect("an answer").status(), 201);
+        assert!(started.elapsed() >= hour);
+    }
+}
+
 #[tokio::test]
 async fn too_many_connections_are_closed_at_once() {
     let bench = bench(Options { connections_max: 1, ..plain() }).await;
