@@ -380,8 +380,8 @@ pub struct Checkpoint {
     pub states: Vec<(String, Vec<u8>)>,
     /// Damaged regions met so far.
     pub damaged_regions: u64,
-    /// Ordinals of the segments that existed.
-    pub segments: Vec<u64>,
+    /// The segments that existed: ordinal, and where the log left it (0: not yet).
+    pub segments: Vec<(u64, u64)>,
 }
 
 /// What was ever counted for a lane. What waits and what is dead is found by looking.

@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use revenium_migrations::log_v1::{Key, Producer};
 
 use crate::chunk::key_of;
+use crate::ranges::Ranges;
 use crate::types::ProducerId;
 
 /// What is known of an identity.
@@ -27,8 +28,7 @@ pub(crate) struct TooManyGaps;
 
 #[derive(Default)]
 struct Seen {
-    /// (first, last), ascending, apart.
-    ranges: Vec<(u64, u64)>,
+    numbers: Ranges,
     last_used_ms: u64,
 }
 
@@ -79,7 +79,7 @@ impl Dedup {
         key: Option<KeyBits>,
         fingerprint: u64,
     ) -> Known {
-        let seen_number = number.is_some_and(|(p, n)| self.producers.get(&p).is_some_and(|s| s.contains(n)));
+        let seen_number = number.is_some_and(|(p, n)| self.producers.get(&p).is_some_and(|s| s.numbers.contains(n)));
         match key.and_then(|k| self.keys.get(&k)) {
             Some(known) if *known == fingerprint => Known::Resend,
             Some(_) => Known::Conflict,
@@ -109,7 +109,9 @@ impl Dedup {
                 self.forget_oldest_producer();
             }
             let seen = self.producers.entry(producer).or_default();
-            seen.insert(n, self.ranges_max)?;
+            if !seen.numbers.insert(n, self.ranges_max) {
+                return Err(TooManyGaps);
+            }
             seen.last_used_ms = seen.last_used_ms.max(now_ms);
         }
         if let Some(key) = key
@@ -130,7 +132,7 @@ impl Dedup {
         if let Some((producer, n)) = number
             && let Some(seen) = self.producers.get_mut(&producer)
         {
-            seen.remove(n);
+            seen.numbers.remove(n);
         }
         if let Some(key) = key {
             self.keys.remove(&key);
@@ -146,7 +148,7 @@ impl Dedup {
             let seen = self.producers.entry(ProducerId(producer.id)).or_default();
             seen.last_used_ms = seen.last_used_ms.max(producer.last_used_ms);
             for range in producer.seen {
-                seen.merge(range);
+                seen.numbers.merge(range);
             }
         }
         while self.producers.len() > self.producers_max {
@@ -158,7 +160,7 @@ impl Dedup {
     pub(crate) fn producers(&self) -> Vec<Producer> {
         let of = |(id, seen): (&ProducerId, &Seen)| Producer {
             id: id.0,
-            seen: seen.ranges.clone(),
+            seen: seen.numbers.as_slice().to_vec(),
             last_used_ms: seen.last_used_ms,
         };
         self.producers.iter().map(of).collect()
@@ -172,70 +174,9 @@ impl Dedup {
     }
 }
 
-impl Seen {
-    /// Index of the first range that ends at or after `n`.
-    fn position(&self, n: u64) -> usize {
-        self.ranges.partition_point(|(_, last)| *last < n)
-    }
-
-    fn contains(&self, n: u64) -> bool {
-        self.ranges.get(self.position(n)).is_some_and(|(first, _)| *first <= n)
-    }
-
-    fn insert(&mut self, n: u64, ranges_max: usize) -> Result<(), TooManyGaps> {
-        if self.contains(n) {
-            return Ok(());
-        }
-        let i = self.position(n);
-        let joins_before = i > 0 && self.ranges[i - 1].1 + 1 == n;
-        let joins_after = i < self.ranges.len() && n + 1 == self.ranges[i].0;
-        match (joins_before, joins_after) {
-            (true, true) => {
-                self.ranges[i - 1].1 = self.ranges[i].1;
-                self.ranges.remove(i);
-            }
-            (true, false) => self.ranges[i - 1].1 = n,
-            (false, true) => self.ranges[i].0 = n,
-            (false, false) if self.ranges.len() >= ranges_max => return Err(TooManyGaps),
-            (false, false) => self.ranges.insert(i, (n, n)),
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, n: u64) {
-        let i = self.position(n);
-        let Some(&(first, last)) = self.ranges.get(i) else { return };
-        if first > n {
-            return;
-        }
-        self.ranges.remove(i);
-        if n < last {
-            self.ranges.insert(i, (n + 1, last));
-        }
-        if first < n {
-            self.ranges.insert(i, (first, n - 1));
-        }
-    }
-
-    fn merge(&mut self, (mut first, mut last): (u64, u64)) {
-        self.ranges.retain(|&(f, l)| {
-            let apart = l.saturating_add(1) < first || last.saturating_add(1) < f;
-            if !apart {
-                first = first.min(f);
-                last = last.max(l);
-            }
-            apart
-        });
-        let i = self.ranges.partition_point(|(f, _)| *f < first);
-        self.ranges.insert(i, (first, last));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     const P: ProducerId = ProducerId([7; 16]);
 
@@ -281,29 +222,5 @@ mod tests {
         }
         assert_eq!(d.look(Some((ProducerId([2; 16]), 1)), None, 0), Known::New);
         assert_eq!(d.look(Some((ProducerId([1; 16]), 1)), None, 0), Known::Resend);
-    }
-
-    proptest! {
-        #[test]
-        fn ranges_behave_as_a_set(ops in prop::collection::vec((any::<bool>(), 0u64..40), 0..200)) {
-            let mut seen = Seen::default();
-            let mut set = BTreeSet::new();
-            for (insert, n) in ops {
-                if insert {
-                    seen.insert(n, 100).unwrap();
-                    set.insert(n);
-                } else {
-                    seen.remove(n);
-                    set.remove(&n);
-                }
-                for k in 0..41 {
-                    prop_assert_eq!(seen.contains(k), set.contains(&k));
-                }
-                prop_assert!(seen.ranges.windows(2).all(|w| w[0].1 + 1 < w[1].0));
-            }
-            let mut merged = Seen::default();
-            seen.ranges.iter().rev().for_each(|r| merged.merge(*r));
-            prop_assert_eq!(merged.ranges, seen.ranges);
-        }
     }
 }

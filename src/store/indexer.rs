@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use revenium_migrations::log_v1::{self as v1, Checkpoint, ChunkKind};
+use revenium_migrations::log_v1::Checkpoint;
 
+use crate::checkpoint;
 use crate::chunk::{Chain, ChunkAt};
 use crate::index::{self, Doubt, Ended, Index};
 use crate::quarantine;
@@ -109,27 +110,8 @@ fn open(shared: &Arc<Shared>, (tail, _): (Pos, Chain), anew: bool) -> Result<(),
 /// The last checkpoint in the log.
 fn latest_checkpoint(shared: &Shared) -> Result<Option<Checkpoint>, Doubt> {
     let ordinals: Vec<u64> = lock(&shared.table).segments.keys().rev().copied().collect();
-    for ordinal in ordinals {
-        let mut latest = None;
-        let Some(listed) = shared.listed(ordinal) else { continue };
-        let mut offset = FIRST_CHUNK;
-        loop {
-            match scan::step(&listed.segment, offset, listed.until, None).map_err(Doubt::Log)? {
-                Step::Chunk(at, directory) => {
-                    if at.header.kind == ChunkKind::Checkpoint {
-                        latest = v1::decode(&directory).ok().or(latest);
-                    }
-                    offset = at.end();
-                }
-                Step::Hole(to) => offset = to,
-                Step::End => break,
-            }
-        }
-        if latest.is_some() {
-            return Ok(latest);
-        }
-    }
-    Ok(None)
+    let latest = checkpoint::latest(ordinals.into_iter().filter_map(|o| shared.listed(o)));
+    Ok(latest.map_err(Doubt::Log)?.map(|(_, checkpoint)| checkpoint))
 }
 
 /// Applies some chunks; true when the durable end is reached.
@@ -182,7 +164,7 @@ fn one_step(shared: &Shared, index: &mut Index, ended: &mut Ended) -> Result<boo
         Step::End => {
             let next = shared.ordinal_after(at.ordinal).filter(|n| *n <= durable.ordinal);
             let Some(next) = next else { return Ok(false) };
-            if next > at.ordinal + 1 && index.absence_is_expected(at.ordinal, next) {
+            if next > at.ordinal + 1 && index.segments_are_absent(at.ordinal, next)? {
                 index.forget_chain();
             }
             index.go_to(Pos { ordinal: next, offset: FIRST_CHUNK });
@@ -213,6 +195,9 @@ fn reach_end(shared: &Shared, index: &mut Index, (pos, chain): (Pos, Chain)) -> 
     let missing = index.take_missing();
     for note in &missing {
         tracing::error!(?note, "acknowledged records are missing from the log");
+    }
+    if index.imbalance() != 0 && !index.is_rebuilding() && missing.is_empty() {
+        return Err(Doubt::Mismatch(format!("the ledger is off by {}", index.imbalance())));
     }
     shared.note(missing.into_iter().map(Pending::Note));
     index.end_rebuild()?;

@@ -18,6 +18,7 @@
 //! appends), `scan` (walking past damage), `watermark`, `recover` (opening). What we know about
 //! it: `index` (sled), `dedup` (resends). It is not a general queue: one process, one drain.
 
+mod checkpoint;
 mod chunk;
 mod claim;
 mod committer;
@@ -30,6 +31,7 @@ mod maintainer;
 mod options;
 mod prepare;
 mod quarantine;
+mod ranges;
 mod recover;
 mod relocate;
 mod retire;

@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use revenium_migrations::log_v1::Checkpoint;
-
 use crate::retire;
 use crate::shared::{JobChunk, Listed, Shared, lock};
-use crate::relocate;
+use crate::{checkpoint, relocate};
 
 /// How often it looks without being woken.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -52,7 +50,7 @@ impl Maintainer {
     }
 
     fn write_checkpoint(&self) -> Option<()> {
-        let checkpoint = checkpoint(&self.shared)?;
+        let checkpoint = checkpoint::of_index(&self.shared)?;
         self.shared.run_job(vec![JobChunk::Checkpoint(checkpoint)]).ok().map(|_| ())
     }
 
@@ -64,21 +62,6 @@ impl Maintainer {
             tracing::warn!(%error, "sled cannot write its buffers");
         }
     }
-}
-
-/// What the index can say for a checkpoint; the committer adds the rest.
-pub(crate) fn checkpoint(shared: &Shared) -> Option<Checkpoint> {
-    let guard = lock(&shared.index);
-    let index = guard.as_ref()?;
-    let at = index.at();
-    Some(Checkpoint {
-        ordinal: at.ordinal,
-        offset: at.offset,
-        lanes: index.lanes().map(|(name, state)| (name.clone(), state.counts)).collect(),
-        damaged_regions: index.damaged_regions(),
-        segments: lock(&shared.table).segments.keys().copied().collect(),
-        ..Checkpoint::default()
-    })
 }
 
 /// Sealed segments that the index has followed to their end, without the newest `kept` ones.

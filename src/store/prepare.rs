@@ -26,6 +26,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         let wake = |s: &mut crate::shared::Space| std::mem::take(&mut s.wake_preparer);
         drop(shared.space.wait(LOOK_EVERY, wake));
     }
+    shared.space.change(|s| s.exhausted = Some(AppendError::Closing));
 }
 
 /// Segments are written in advance, so what is free is for the index alone. A quarter of the

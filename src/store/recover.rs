@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use revenium_migrations::log_v1::{self as v1, ChunkKind, Note, Notes, SegmentHeader};
 
+use crate::checkpoint;
 use crate::chunk::{self, Chain, ChunkAt};
 use crate::dedup::{Dedup, bits_of};
 use crate::options::Options;
@@ -77,14 +78,14 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error("make the store's directory", dir))?;
     let lock = take_lock(dir)?;
     let read = io_error("read the log in", dir);
-    let (watermark, mark) = Watermark::open(dir, options.tap.clone()).map_err(io_error("open the watermark in", dir))?;
+    let (mut watermark, mark) = Watermark::open(dir, options.tap.clone()).map_err(io_error("open the watermark in", dir))?;
     let found = segment::list(dir, options.tap.as_ref()).map_err(io_error("list the log in", dir))?;
     let highest = found.last().map_or(0, |s| s.ordinal).max(mark.map_or(0, |m| m.end.ordinal));
     let (live, mut prepared) = classify(found, mark, dir)?;
     let mut table = list(live, mark);
     let mut dedup = Dedup::new(options.producers_max, options.producer_ranges_max, options.recent_keys_max);
     let mut states = BTreeMap::new();
-    let (mut end, mut chain) = walk(options, &table, &mut dedup, &mut states).map_err(read)?;
+    let (mut end, mut chain) = walk(options, &mut table, &mut dedup, &mut states).map_err(read)?;
     chain.next_seq = chain.next_seq.max(1);
     if let Some(mark) = mark.filter(|m| m.end > end) {
         // Acknowledged records are missing at the tail; the index tells how many.
@@ -127,6 +128,11 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     table.segments.insert(active.ordinal, listed);
     table.active = active.ordinal;
     let tail = (end, chain);
+    // A mark there always is: without one, what a torn commit left could pass for damage.
+    watermark
+        .write(Mark { end, next_seq: chain.next_seq, crc: chain.crc })
+        .and_then(|()| watermark.flush())
+        .map_err(io_error("write the watermark in", dir))?;
     Ok(Recovered { lock, table, prepared, active, header, tail, dedup, states, watermark, highest_ordinal })
 }
 
@@ -182,7 +188,8 @@ fn classify(found: Vec<Segment>, mark: Option<Mark>, dir: &Path) -> Result<(Live
             Begins::WithoutHeader => headless.push(segment),
         }
     }
-    let newest = live.last().map_or(0, |(s, _)| s.ordinal).max(mark.map_or(0, |m| m.end.ordinal));
+    let acknowledged = mark.filter(|m| m.end.offset > FIRST_CHUNK).map_or(0, |m| m.end.ordinal);
+    let newest = live.last().map_or(0, |(s, _)| s.ordinal).max(acknowledged);
     let mut prepared = Vec::new();
     for segment in headless {
         // Prepared segments lie ahead of the log. One within it lost its header, not its chunks.
@@ -225,33 +232,28 @@ fn list(live: Live, mark: Option<Mark>) -> Table {
 /// Reads the newest segments, from one that holds a checkpoint on: identities, states, the end.
 fn walk(
     options: &Options,
-    table: &Table,
+    table: &mut Table,
     dedup: &mut Dedup,
     states: &mut BTreeMap<String, Vec<u8>>,
 ) -> io::Result<(Pos, Chain)> {
-    let newest_few = table.segments.len().saturating_sub(options.kept_segments + 2);
-    let (end, chain, checkpoint_met) = walk_from(newest_few, table, dedup, states)?;
-    if checkpoint_met || newest_few == 0 {
-        return Ok((end, chain));
+    let latest = checkpoint::latest(table.segments.values().rev().cloned())?;
+    let needed = latest.as_ref().map_or(usize::MAX, |(passed, _)| passed + 1);
+    for (ordinal, end) in latest.map(|(_, c)| c.segments).unwrap_or_default() {
+        if let Some(listed) = table.segments.get_mut(&ordinal)
+            && listed.until == Until::Unknown
+            && end > 0
+        {
+            listed.until = Until::Sealed(end);
+        }
     }
-    walk_from(0, table, dedup, states).map(|(end, chain, _)| (end, chain))
-}
-
-fn walk_from(
-    skip: usize,
-    table: &Table,
-    dedup: &mut Dedup,
-    states: &mut BTreeMap<String, Vec<u8>>,
-) -> io::Result<(Pos, Chain, bool)> {
+    let newest = needed.max(options.kept_segments + 2);
     let mut end = Pos::default();
     let mut chain = None;
-    let mut checkpoint_met = false;
-    for listed in table.segments.values().skip(skip) {
+    for listed in table.segments.values().skip(table.segments.len().saturating_sub(newest)) {
         end = Pos { ordinal: listed.segment.ordinal, offset: FIRST_CHUNK };
         loop {
             match scan::step(&listed.segment, end.offset, listed.until, chain)? {
                 Step::Chunk(at, directory) => {
-                    checkpoint_met |= at.header.kind == ChunkKind::Checkpoint;
                     remember(&at, &directory, dedup, states);
                     chain = Some(at.chain());
                     end.offset = at.end();
@@ -261,7 +263,7 @@ fn walk_from(
             }
         }
     }
-    Ok((end, chain.unwrap_or_default(), checkpoint_met))
+    Ok((end, chain.unwrap_or_default()))
 }
 
 fn remember(at: &ChunkAt, directory: &[u8], dedup: &mut Dedup, states: &mut BTreeMap<String, Vec<u8>>) {

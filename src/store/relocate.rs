@@ -2,19 +2,18 @@
 //!
 //! Records that wait long (a paused profile, long retries) and dead letters would pin whole
 //! segments. They are appended again, with their numbers and keys, and are durable there before
-//! the old segment can go. What ended while they moved is said again behind them, so that a
-//! rebuild does not bring it back.
+//! the old segment can go. What ended while they moved stays ended: the note of its end is kept
+//! for as long as any copy of it exists (`retire`), and a rebuild heeds it in either order.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use revenium_migrations::log_v1::{Dead, Gone, LaneName, Note, Relocation};
+use revenium_migrations::log_v1::{Dead, Gone, LaneName, Relocation};
 
 use crate::chunk::{Decoded, ProfileTable};
 use crate::index::{Doubt, Index};
 use crate::maintainer;
 use crate::quarantine;
-use crate::retire::{run_in_parts, split};
 use crate::scan::{self, FIRST_CHUNK, Step};
 use crate::segment::Pos;
 use crate::shared::{JobChunk, Listed, Pending, Shared, lock};
@@ -84,7 +83,6 @@ pub(crate) fn survivors_of(shared: &Shared, listed: &Listed) {
 struct Job {
     chunks: Vec<JobChunk>,
     bytes: u64,
-    moved: Vec<(LaneName, u64, bool)>,
 }
 
 fn move_chunk(shared: &Shared, listed: &Listed, at: Pos, end: u64, job: &mut Job) -> Option<()> {
@@ -115,7 +113,6 @@ fn move_chunk(shared: &Shared, listed: &Listed, at: Pos, end: u64, job: &mut Job
     }
     job.bytes += bytes;
     job.chunks.push(JobChunk::Relocation { base, moved, bodies });
-    job.moved.extend(survivors.into_iter().map(|s| (s.lane, s.seq, s.dead.is_some())));
     Some(())
 }
 
@@ -150,7 +147,7 @@ fn draft(chunk: &Decoded, survivors: &[Survivor]) -> (Relocation, Vec<Bytes>) {
 }
 
 impl Job {
-    /// Makes the moves durable, lets the index follow, and says again what ended meanwhile.
+    /// Makes the moves durable and lets the index follow, so that nothing moves twice.
     fn finish(self, shared: &Shared) -> Option<()> {
         if self.chunks.is_empty() {
             return Some(());
@@ -163,24 +160,7 @@ impl Job {
             }
         };
         let followed = *shared.followed.wait(FOLLOW_WAIT_MAX, |f| f.at >= end || shared.is_closing());
-        if followed.at < end {
-            return None;
-        }
-        let mut again = Vec::new();
-        {
-            let guard = lock(&shared.index);
-            let index = guard.as_ref()?;
-            for (lane, seq, was_dead) in self.moved {
-                if let Some(dead) = index.dead_entry(Seq(seq)).ok()? {
-                    if !was_dead {
-                        again.push(Note::Dead(lane, seq, dead.note));
-                    }
-                } else if index.place_of(&lane, seq).ok()?.is_none() {
-                    again.push(Note::Gone(Gone::Delivered, lane, vec![(seq, 1)]));
-                }
-            }
-        }
-        run_in_parts(shared, split(shared, again)).or(Some(end)).map(|_| ())
+        (followed.at >= end).then_some(())
     }
 }
 

@@ -8,6 +8,7 @@
 
 use revenium_migrations::log_v1::{self as v1, ChunkKind, Gone, Note, Notes};
 
+use crate::checkpoint;
 use crate::chunk::{self, ChunkAt};
 use crate::index::Index;
 use crate::maintainer::{self, Maintainer};
@@ -34,7 +35,7 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
     }
     // What a kill would make the index follow again must not be among what goes.
     maintainer.flush_index();
-    let Some(checkpoint) = maintainer::checkpoint(&shared) else { return };
+    let Some(checkpoint) = checkpoint::of_index(&shared) else { return };
     let covered = Pos { ordinal: checkpoint.ordinal, offset: checkpoint.offset };
     let going: Vec<u64> = settled.iter().map(|(o, _)| *o).collect();
     if going.iter().any(|o| *o >= covered.ordinal) {
@@ -167,7 +168,7 @@ fn carry_chunk(index: &Index, at: &ChunkAt, directory: &[u8], going: &[u64], not
 }
 
 /// Notes as chunks that fit a commit.
-pub(crate) fn split(shared: &Shared, notes: Vec<Note>) -> Vec<JobChunk> {
+fn split(shared: &Shared, notes: Vec<Note>) -> Vec<JobChunk> {
     let bytes_max = shared.options.group_bytes_max() / 8;
     let mut chunks = Vec::new();
     let (mut part, mut bytes) = (Vec::new(), 0);
@@ -187,7 +188,7 @@ pub(crate) fn split(shared: &Shared, notes: Vec<Note>) -> Vec<JobChunk> {
 }
 
 /// Appends chunk after chunk; `None` if one could not be made durable.
-pub(crate) fn run_in_parts(shared: &Shared, chunks: Vec<JobChunk>) -> Option<Pos> {
+fn run_in_parts(shared: &Shared, chunks: Vec<JobChunk>) -> Option<Pos> {
     let mut end = None;
     for chunk in chunks {
         match shared.run_job(vec![chunk]) {

@@ -46,11 +46,13 @@ pub(crate) fn step(segment: &Segment, offset: u64, until: Until, chain: Option<C
     }
     let limit = if offset < sure { sure } else { segment.bytes };
     if let Some(found) = whole(segment, offset, limit)? {
-        if offset < sure {
+        // What was acknowledged was flushed with its bodies; where that is not known, look.
+        let known = until != Until::Unknown;
+        if offset < sure && (known || chunk::bodies(segment, &found.0)?.is_some()) {
             return Ok(Step::Chunk(found.0, found.1));
         }
         // Never acknowledged: it counts only if it is whole and follows the chunk before.
-        let linked = chain.is_none_or(|c| {
+        let linked = offset >= sure && chain.is_none_or(|c| {
             c.crc == found.0.header.prev_crc && c.next_seq <= found.0.header.prev_next_seq
         });
         if linked && chunk::bodies(segment, &found.0)?.is_some() {

@@ -1,12 +1,13 @@
 //! Following the log: what each chunk changes, as one batch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use revenium_migrations::log_v1::{self as v1, ChunkKind, Counts, Dead, Gone, LaneName, Meta, Note, Notes};
 
 use super::schema::{self, At, DeadEntry, Delay, Entry};
 use super::{DELAYED_MAX, Doubt, Index, Rebuild, decode};
 use crate::chunk::{self, ChunkAt};
+use crate::ranges::Ranges;
 use crate::segment::Pos;
 
 /// Numbers that a chunk's notes spoke of: their claims are over.
@@ -154,8 +155,10 @@ impl Index {
         self.go_to(first);
         self.rebuild = Some(Rebuild {
             count_from: Pos { ordinal: checkpoint.ordinal, offset: checkpoint.offset },
-            seen: std::collections::HashSet::new(),
-            expected: checkpoint.segments.into_iter().collect(),
+            seen: HashSet::new(),
+            ended: Ranges::default(),
+            died: HashMap::new(),
+            expected: checkpoint.segments.into_iter().map(|(ordinal, _)| ordinal).collect(),
         });
         for (lane, counts) in checkpoint.lanes {
             self.db.insert(schema::counts_key(&lane), v1::encode(&counts))?;
@@ -165,13 +168,17 @@ impl Index {
         Ok(())
     }
 
-    /// Whether the segments between these two, if any, were retired.
-    pub(crate) fn absence_is_expected(&self, from: u64, to: u64) -> bool {
-        self.rebuild.is_some() && !self.absence_is_damage(from, to)
+    /// Segments between these two are not there. True if they were retired, false if that is
+    /// damage; an index that has not followed them all cannot go on.
+    pub(crate) fn segments_are_absent(&self, from: u64, to: u64) -> Result<bool, Doubt> {
+        match &self.rebuild {
+            Some(rebuild) => Ok(!rebuild.expected.iter().any(|o| from < *o && *o < to)),
+            None => Err(Doubt::Mismatch("segments went before it had followed them".into())),
+        }
     }
 
-    fn absence_is_damage(&self, from: u64, to: u64) -> bool {
-        self.rebuild.as_ref().is_some_and(|r| r.expected.iter().any(|o| from < *o && *o < to))
+    pub(crate) fn is_rebuilding(&self) -> bool {
+        self.rebuild.is_some()
     }
 
     /// The log is followed to its end: an index like any other from now on.
@@ -228,12 +235,16 @@ impl Index {
         let mut new = 0;
         for (seq, meta) in records {
             let replaced = match meta.replaces {
-                Some(old) if !moved => self.end_dead(batch, old)?.is_some(),
+                Some(old) if !moved => self.end_replaced(batch, old)?,
                 _ => false,
             };
             new += u64::from(!replaced && !moved);
-            if let Some(dead) = &meta.dead {
-                self.put_dead(batch, lane, *seq, place, dead.clone());
+            if moved && self.rebuild.as_ref().is_some_and(|r| r.ended.contains(*seq)) {
+                continue;
+            }
+            let died = self.rebuild.as_mut().and_then(|r| r.died.remove(seq));
+            if let Some(dead) = meta.dead.clone().or(died) {
+                self.put_dead(batch, lane, *seq, place, dead);
                 continue;
             }
             entry.set(seq - base);
@@ -315,6 +326,10 @@ impl Index {
                         self.drop_delay(batch, seq);
                         let was_waiting = self.clear(batch, &lane, seq)?.is_some();
                         let was_dead = !was_waiting && self.end_dead(batch, seq)?.is_some();
+                        if let (false, false, Some(rebuild)) = (was_waiting, was_dead, &mut self.rebuild) {
+                            rebuild.ended.insert(seq, usize::MAX);
+                            rebuild.died.remove(&seq);
+                        }
                         if counting && (was_waiting || was_dead) {
                             self.count(batch, &lane, |c| count_gone(c, how));
                         }
@@ -326,6 +341,8 @@ impl Index {
                 self.drop_delay(batch, seq);
                 if let Some(place) = self.clear(batch, &lane, seq)? {
                     self.put_dead(batch, &lane, seq, place, dead);
+                } else if let Some(rebuild) = &mut self.rebuild {
+                    rebuild.died.insert(seq, dead);
                 }
             }
             Note::Postponed { lane, seq, not_before_ms, attempts, first_attempt_at_ms } => {
@@ -354,9 +371,6 @@ impl Index {
                 for ordinal in ordinals {
                     self.segments.remove(&ordinal);
                     batch.delete(schema::number_key(b's', ordinal));
-                    if let Some(rebuild) = &mut self.rebuild {
-                        rebuild.expected.remove(&ordinal);
-                    }
                 }
             }
         }
@@ -391,6 +405,15 @@ impl Index {
             self.live(dead.at.ordinal, -1);
         }
         Ok(dead)
+    }
+
+    /// Ends the dead letter whose place another record takes; false if there is none.
+    fn end_replaced(&mut self, batch: &mut Batch<'_>, old: u64) -> Result<bool, Doubt> {
+        let was_dead = self.end_dead(batch, old)?.is_some();
+        if let (false, Some(rebuild)) = (was_dead, &mut self.rebuild) {
+            rebuild.ended.insert(old, usize::MAX);
+        }
+        Ok(was_dead)
     }
 
     fn drop_delay(&mut self, batch: &mut Batch<'_>, seq: u64) {

@@ -1,7 +1,10 @@
 //! What following the log from its beginning needs to know, and what was found missing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use revenium_migrations::log_v1::Dead;
+
+use crate::ranges::Ranges;
 use crate::segment::Pos;
 
 /// The state of a rebuild.
@@ -10,6 +13,10 @@ pub(crate) struct Rebuild {
     pub(crate) count_from: Pos,
     /// First numbers of the chunks met, so that a moved record is told from a settled one.
     pub(crate) seen: HashSet<u64>,
+    /// Numbers whose end was met before their record: a moved copy of one stays ended.
+    pub(crate) ended: Ranges,
+    /// The same for dead letters.
+    pub(crate) died: HashMap<u64, Dead>,
     /// Segments that the checkpoint knew and nothing retired since: their absence is damage.
     pub(crate) expected: HashSet<u64>,
 }

@@ -491,7 +491,9 @@ fn any_order_of_operations_and_faults_loses_nothing_and_brings_nothing_back() {
     let result = runner.run(&ops(), |ops| {
         let mut world = World::new(counts.clone());
         for op in ops {
+            let t = std::time::Instant::now(); let d = format!("{op:?}");
             world.run(op);
+            if t.elapsed() > Duration::from_millis(100) { println!("{d} {:?}", t.elapsed()); }
         }
         world.run(Op::Reopen(Loss::Nothing));
         world.run(Op::Reopen(Loss::Deleted));

@@ -1,0 +1,70 @@
+//! Checkpoints: what was counted up to a place in the log, and how its segments ended.
+//!
+//! A rebuild begins with the latest one. It also says where the log left each segment, for when
+//! the next segment, whose header said so first, is gone.
+
+use std::collections::HashSet;
+use std::io;
+
+use revenium_migrations::log_v1::{self as v1, Checkpoint, ChunkKind, Note, Notes};
+
+use crate::scan::{self, FIRST_CHUNK, Step, Until};
+use crate::shared::{Listed, Shared, lock};
+
+/// What the index can say for a checkpoint; the committer adds producers and states.
+pub(crate) fn of_index(shared: &Shared) -> Option<Checkpoint> {
+    let guard = lock(&shared.index);
+    let index = guard.as_ref()?;
+    let at = index.at();
+    let table = lock(&shared.table);
+    let end = |listed: &Listed| match listed.until {
+        Until::Sealed(end) if listed.segment.ordinal != table.active => end,
+        _ => 0,
+    };
+    Some(Checkpoint {
+        ordinal: at.ordinal,
+        offset: at.offset,
+        lanes: index.lanes().map(|(name, state)| (name.clone(), state.counts)).collect(),
+        damaged_regions: index.damaged_regions(),
+        segments: table.segments.iter().map(|(ordinal, listed)| (*ordinal, end(listed))).collect(),
+        ..Checkpoint::default()
+    })
+}
+
+fn retirements(directory: &[u8]) -> Vec<u64> {
+    let said: Notes = v1::decode(directory).unwrap_or_default();
+    let retired = said.notes.into_iter().filter_map(|note| match note {
+        Note::Retired(ordinals) => Some(ordinals),
+        _ => None,
+    });
+    retired.flatten().collect()
+}
+
+/// The last checkpoint in these segments, given newest first, and how many segments were passed
+/// to find it. Segments that were retired since are taken out of it.
+pub(crate) fn latest(newest_first: impl Iterator<Item = Listed>) -> io::Result<Option<(usize, Checkpoint)>> {
+    let mut retired = HashSet::new();
+    for (passed, listed) in newest_first.enumerate() {
+        let mut latest: Option<Checkpoint> = None;
+        let mut offset = FIRST_CHUNK;
+        loop {
+            match scan::step(&listed.segment, offset, listed.until, None)? {
+                Step::Chunk(at, directory) => {
+                    match at.header.kind {
+                        ChunkKind::Checkpoint => latest = v1::decode(&directory).ok().or(latest),
+                        ChunkKind::Notes => retired.extend(retirements(&directory)),
+                        ChunkKind::Records | ChunkKind::Relocation => {}
+                    }
+                    offset = at.end();
+                }
+                Step::Hole(to) => offset = to,
+                Step::End => break,
+            }
+        }
+        if let Some(mut latest) = latest {
+            latest.segments.retain(|(ordinal, _)| !retired.contains(ordinal));
+            return Ok(Some((passed, latest)));
+        }
+    }
+    Ok(None)
+}
