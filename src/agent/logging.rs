@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+#[cfg(test)]
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{Event, Level, Subscriber};
@@ -92,10 +93,12 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// Lines kept in memory, for tests.
+/// Lines kept in memory.
+#[cfg(test)]
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);
 
+#[cfg(test)]
 impl io::Write for Kept {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
@@ -108,10 +111,12 @@ impl io::Write for Kept {
 }
 
 /// Runs `work` and returns what it logged in this thread, as text, with its result.
-pub fn capture<T>(work: impl FnOnce() -> T) -> (String, T) {
+#[cfg(test)]
+pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (String, T) {
     capture_as(LoggingConfig { level: LogLevel::Trace, format: LogFormat::Text }, work)
 }
 
+#[cfg(test)]
 fn capture_as<T>(config: LoggingConfig, work: impl FnOnce() -> T) -> (String, T) {
     let kept = Kept::default();
     let writer = kept.clone();

@@ -8,11 +8,13 @@ use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use revenium_event::Kind;
 use tokio::sync::watch;
 
 use super::{Pace, Pause, ProfileStatus, Status, judge};
 use crate::admin::Health;
 use crate::guarantee::Guarantee;
+use crate::metrics::PauseReason;
 use crate::queue::QueueStats;
 use crate::secret::Secret;
 
@@ -56,7 +58,7 @@ pub struct DrainView {
     /// Every pause.
     pub pauses: Vec<PauseView>,
     /// Every account.
-    pub pace: Vec<PaceView>,
+    pub pace: Vec<Pace>,
     /// When the upstream last confirmed an event, milliseconds since 1970.
     pub last_delivered_at_ms: Option<u64>,
 }
@@ -66,16 +68,17 @@ pub struct DrainView {
 pub struct PauseView {
     /// Which profile.
     pub profile: String,
-    /// The kind that it holds for; `None`: all.
-    pub route: Option<String>,
-    /// Why, for a person.
-    pub reason: String,
+    /// The kind that it holds for, by its code; `None`: all.
+    pub route: Option<u8>,
+    /// Why.
+    pub reason: PauseReason,
+    /// Why, in words for a person.
+    pub words: String,
     /// Since when, milliseconds since 1970.
     pub since_ms: u64,
+    /// When a record is tried again, milliseconds since 1970, if that is known.
+    pub next_probe_ms: Option<u64>,
 }
-
-/// An account's pace.
-pub type PaceView = Pace;
 
 type View<T> = Box<dyn Fn() -> T + Send + Sync>;
 
@@ -152,10 +155,15 @@ impl Board {
         self.queue.get().map(|stats| stats())
     }
 
+    /// What the drain shows, once it is attached.
+    pub fn drain_view(&self) -> Option<DrainView> {
+        self.drain.get().map(|view| view())
+    }
+
     /// A snapshot at `now_ms`, milliseconds since 1970.
     pub fn status(&self, now_ms: u64) -> Status {
         let stats = self.queue_stats().unwrap_or_default();
-        let drain = self.drain.get().map(|view| view()).unwrap_or_default();
+        let drain = self.drain_view().unwrap_or_default();
         let mut status = Status {
             version: self.facts.version.to_owned(),
             instance: self.facts.instance.clone(),
@@ -206,11 +214,12 @@ impl Board {
             }
         }
         for pause in &drain.pauses {
-            let (route, reason) = (pause.route.clone(), pause.reason.clone());
             named(&mut profiles, &pause.profile).paused.push(Pause {
-                route,
-                reason,
+                route: pause.route.map(|code| Kind::from_code(code).map_or("other", Kind::name).to_owned()),
+                reason: pause.reason.name().to_owned(),
+                words: pause.words.clone(),
                 since_ms: pause.since_ms,
+                next_probe_ms: pause.next_probe_ms,
             });
         }
         profiles

@@ -64,7 +64,7 @@ pub fn judge(status: &Status) -> (Health, Vec<String>) {
     for profile in &s.profiles {
         for pause in &profile.paused {
             let route = pause.route.as_deref().unwrap_or("everything");
-            add(Health::Degraded, true, &|| format!("{}: {route} is paused: {}", profile.name, pause.reason));
+            add(Health::Degraded, true, &|| format!("{}: {route} is paused: {}", profile.name, pause.words));
         }
     }
     add(Health::Degraded, dead > 0, &|| format!("{dead} dead letters wait for a person"));
@@ -120,10 +120,12 @@ mod tests {
             ),
             (
                 |s| {
-                    let pause = |route: Option<&str>, reason: &str| Pause {
+                    let pause = |route: Option<&str>, words: &str| Pause {
                         route: route.map(str::to_owned),
-                        reason: reason.to_owned(),
+                        reason: "key".to_owned(),
+                        words: words.to_owned(),
                         since_ms: 0,
+                        next_probe_ms: None,
                     };
                     s.profiles[0].paused = vec![pause(None, "401"), pause(Some("tool"), "404")];
                 },

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Status;
-use crate::commands::status::{age, bytes};
+use crate::commands::status::{age, bytes, pace_words};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}\
     table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .8rem .3rem 0;\
@@ -49,7 +49,7 @@ pub(super) fn render(status: &Status) -> String {
         push(&mut html, &["<tr><th>", "<td>", ""], &[name, &value]);
     }
     for pace in &status.pace {
-        let value = format!("{:.1} requests/s, {} in flight", pace.requests_per_second, pace.in_flight);
+        let value = pace_words(pace);
         push(&mut html, &["<tr><th>pace of ", "<td>", ""], &[&pace.account, &value]);
     }
     html.push_str("</table><p><a href=/metrics>metrics</a> <a href=/healthz>health</a> <a href=/readyz>ready</a></html>\n");
@@ -94,11 +94,16 @@ mod tests {
             key: Some(evil.clone()),
             ..ProfileStatus::default()
         }];
-        status.pace = vec![Pace { account: evil.clone(), requests_per_second: 1.0, in_flight: 0 }];
+        status.pace = vec![Pace {
+            account: evil.clone(),
+            requests_per_second: None,
+            in_flight: 0,
+            note: Some(evil.clone()),
+        }];
         status.data_dir = evil.clone();
         let html = super::render(&status);
         assert!(!html.contains("<script") && !html.contains('\u{1b}'), "{html}");
         let escaped = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;&#65533;";
-        assert_eq!(html.matches(escaped).count(), 6, "{html}");
+        assert_eq!(html.matches(escaped).count(), 7, "{html}");
     }
 }

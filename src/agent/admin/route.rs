@@ -38,6 +38,7 @@ pub(super) fn answer(
     }
     match (door, path) {
         (_, "/metrics") => {
+            note_drain(board, metrics);
             let text = metrics.render(board.queue_stats().as_ref(), now_ms);
             response(StatusCode::OK, metrics::CONTENT_TYPE, text)
         }
@@ -50,6 +51,17 @@ pub(super) fn answer(
         },
         _ => response(StatusCode::NOT_FOUND, TEXT, "here are /, /metrics, /healthz and /readyz\n".to_owned()),
     }
+}
+
+/// The drain's gauges, as they are now.
+fn note_drain(board: &Board, metrics: &Metrics) {
+    let Some(view) = board.drain_view() else { return };
+    for pace in &view.pace {
+        metrics.set_pace(&pace.account, pace.requests_per_second.unwrap_or(0.0), pace.in_flight);
+    }
+    let pauses: Vec<_> =
+        view.pauses.iter().map(|pause| (pause.profile.as_str(), pause.route, pause.reason)).collect();
+    metrics.set_pauses(&pauses);
 }
 
 /// 200 if there is nothing to object, else 503 with the objections.

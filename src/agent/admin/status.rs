@@ -84,10 +84,14 @@ pub struct ProfileStatus {
 pub struct Pause {
     /// The kind that it holds for; `None`: all.
     pub route: Option<String>,
-    /// Why, for a person.
+    /// Why, as in metrics.
     pub reason: String,
+    /// Why, for a person.
+    pub words: String,
     /// Since when, milliseconds since 1970.
     pub since_ms: u64,
+    /// When a record is tried again, milliseconds since 1970, if that is known.
+    pub next_probe_ms: Option<u64>,
 }
 
 /// An account's pace.
@@ -95,8 +99,10 @@ pub struct Pause {
 pub struct Pace {
     /// Which account.
     pub account: String,
-    /// Requests a second that it is held to.
-    pub requests_per_second: f64,
+    /// Requests a second that it is held to; `None`: as many as it takes.
+    pub requests_per_second: Option<f64>,
     /// Requests that await their answer.
     pub in_flight: u64,
+    /// What holds it back beside its pace, for a person: a wait that was asked for, an outage.
+    pub note: Option<String>,
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::guarantee::Guarantee;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PauseReason};
 use crate::queue::{Lane, LaneStats, QueueStats};
 use crate::secret::Secret;
 use crate::tasks::Stop;
@@ -86,6 +86,10 @@ fn stats() -> QueueStats {
     }
 }
 
+fn pace() -> Pace {
+    Pace { account: "api.revenium.ai".to_owned(), requests_per_second: Some(20.0), in_flight: 2, note: None }
+}
+
 fn metrics() -> Metrics {
     Metrics::new(&["default".to_owned()], &["api.revenium.ai".to_owned()], "1.2.3")
 }
@@ -140,11 +144,13 @@ fn a_status_gathers_what_the_parts_report() {
     board.attach_drain(|| DrainView {
         pauses: vec![PauseView {
             profile: "default".to_owned(),
-            route: Some("tool".to_owned()),
-            reason: "404".to_owned(),
+            route: Some(4),
+            reason: PauseReason::Route,
+            words: "404".to_owned(),
             since_ms: 7_000,
+            next_probe_ms: Some(12_000),
         }],
-        pace: vec![Pace { account: "api.revenium.ai".to_owned(), requests_per_second: 20.0, in_flight: 2 }],
+        pace: vec![pace()],
         last_delivered_at_ms: Some(9_000),
     });
     let status = board.status(10_000);
@@ -168,8 +174,10 @@ fn a_status_gathers_what_the_parts_report() {
                 oldest_age_s: Some(5),
                 paused: vec![Pause {
                     route: Some("tool".to_owned()),
-                    reason: "404".to_owned(),
+                    reason: "route".to_owned(),
+                    words: "404".to_owned(),
                     since_ms: 7_000,
+                    next_probe_ms: Some(12_000),
                 }],
             },
             ProfileStatus {
@@ -180,7 +188,7 @@ fn a_status_gathers_what_the_parts_report() {
                 ..ProfileStatus::default()
             },
         ],
-        pace: vec![Pace { account: "api.revenium.ai".to_owned(), requests_per_second: 20.0, in_flight: 2 }],
+        pace: vec![pace()],
         last_delivered_at_ms: Some(9_000),
         oldest_age_s: Some(5),
         log_bytes: 10,
@@ -309,6 +317,43 @@ async fn a_control_socket_that_was_left_behind_is_replaced() {
     drop(std::os::unix::net::UnixListener::bind(dir.path().join("control.sock")).expect("bound"));
     let (_listener, file) = ControlSocket::bind(dir.path()).expect("replaced");
     assert!(std::os::unix::net::UnixStream::connect(file.path()).is_ok());
+}
+
+#[test]
+fn a_scrape_shows_the_drain_as_it_is_now() {
+    let (board, metrics) = (board(), metrics());
+    let paused = Arc::new(Mutex::new(true));
+    let is_paused = paused.clone();
+    board.attach_drain(move || DrainView {
+        pauses: if *is_paused.lock().expect("whole") {
+            vec![PauseView {
+                profile: "default".to_owned(),
+                route: None,
+                reason: PauseReason::Key,
+                words: String::new(),
+                since_ms: 0,
+                next_probe_ms: None,
+            }]
+        } else {
+            Vec::new()
+        },
+        pace: vec![pace()],
+        last_delivered_at_ms: None,
+    });
+    let scrape = || {
+        route::answer(Door::Admin, &Method::GET, "/metrics", &board, &metrics, 0);
+        metrics.render(None, 0)
+    };
+    let series = "revenium_agent_paused{profile=\"default\",reason=\"key\",route=\"all\"}";
+    let text = scrape();
+    assert!(text.contains(&format!("{series} 1\n")), "{text}");
+    assert!(
+        text.contains("revenium_agent_pace_requests_per_second{account=\"api.revenium.ai\"} 20\n"),
+        "{text}"
+    );
+    assert!(text.contains("revenium_agent_requests_in_flight{account=\"api.revenium.ai\"} 2\n"), "{text}");
+    *paused.lock().expect("whole") = false;
+    assert!(scrape().contains(&format!("{series} 0\n")));
 }
 
 #[test]

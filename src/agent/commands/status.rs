@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io;
 
-use crate::admin::{self, Health, Status};
+use crate::admin::{self, Health, Pace, Status};
 use crate::cli::{self, ListenArgs, StatusArgs};
 use crate::config::{Config, Surroundings};
 use crate::exit::{Exit, Failure, OrExit};
@@ -53,13 +53,7 @@ fn render(status: &Status) -> String {
         );
     }
     for pace in &status.pace {
-        let _ = writeln!(
-            text,
-            "pace         {}: {:.1} requests/s, {} in flight",
-            plain(&pace.account),
-            pace.requests_per_second,
-            pace.in_flight
-        );
+        let _ = writeln!(text, "pace         {}: {}", plain(&pace.account), plain(&pace_words(pace)));
     }
     for profile in &status.profiles {
         let url = profile.url.as_deref().unwrap_or("not configured");
@@ -78,10 +72,17 @@ fn render(status: &Status) -> String {
         );
         for pause in &profile.paused {
             let route = pause.route.as_deref().unwrap_or("everything");
-            let _ = writeln!(text, "  paused: {}: {}", plain(route), plain(&pause.reason));
+            let _ = writeln!(text, "  paused: {}: {}", plain(route), plain(&pause.words));
         }
     }
     text
+}
+
+/// An account's pace for people.
+pub(crate) fn pace_words(pace: &Pace) -> String {
+    let rate = pace.requests_per_second.map_or("no limit".to_owned(), |rate| format!("{rate:.1} requests/s"));
+    let note = pace.note.as_deref().map_or(String::new(), |note| format!("; {note}"));
+    format!("{rate}, {} in flight{note}", pace.in_flight)
 }
 
 /// Without control characters, which a terminal might obey.
@@ -114,7 +115,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{Pace, Pause, ProfileStatus};
+    use crate::admin::{Pause, ProfileStatus};
 
     #[test]
     fn a_screen_tells_what_matters() {
@@ -131,10 +132,28 @@ mod tests {
             dead: 1,
             delivered: 100,
             oldest_age_s: Some(125),
-            paused: vec![Pause { route: None, reason: "the key is refused (401)".to_owned(), since_ms: 0 }],
+            paused: vec![Pause {
+                route: None,
+                reason: "key".to_owned(),
+                words: "the key is refused (401)".to_owned(),
+                since_ms: 0,
+                next_probe_ms: None,
+            }],
         }];
-        status.pace =
-            vec![Pace { account: "api.revenium.ai".to_owned(), requests_per_second: 20.0, in_flight: 3 }];
+        status.pace = vec![
+            Pace {
+                account: "api.revenium.ai".to_owned(),
+                requests_per_second: Some(20.0),
+                in_flight: 3,
+                note: None,
+            },
+            Pace {
+                account: "lan".to_owned(),
+                requests_per_second: None,
+                in_flight: 0,
+                note: Some("no answer since 5m".to_owned()),
+            },
+        ];
         status.lost = 2;
         assert_eq!(
             render(&status),
@@ -146,6 +165,7 @@ mod tests {
              data         /var/lib/revenium-agent\n\
              damage       0 regions, 2 events lost, since the log was made\n\
              pace         api.revenium.ai: 20.0 requests/s, 3 in flight\n\
+             pace         lan: no limit, 0 in flight; no answer since 5m\n\
              \n\
              profile default  https://api.revenium.ai  key rev_mk_…ghij (/etc/key\u{fffd}[2J)\n\
              \x20 12 waiting, the oldest for 2m 5s; 1 dead; 100 delivered\n\

@@ -26,6 +26,8 @@ pub struct ProfileConfig {
     pub key: Option<KeySource>,
     /// Profiles of one account share one pace. The URL's host unless given.
     pub account: String,
+    /// Whether the key may go unencrypted to a host other than this one. False.
+    pub allow_plain_http: bool,
 }
 
 impl ProfileConfig {
@@ -58,7 +60,7 @@ impl ProfileConfig {
         if account.len() > ACCOUNT_BYTES_MAX || account.chars().any(char::is_control) {
             reader.refuse(&key("account"), format!("has at most {ACCOUNT_BYTES_MAX} visible characters"));
         }
-        Self { name: name.to_owned(), url, key: read_key(reader, name, around), account }
+        Self { name: name.to_owned(), url, key: read_key(reader, name, around), account, allow_plain_http }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The values that labels may have: closed sets, so that no input can grow the number of series.
 
+use revenium_event::Kind;
+
 /// An enum whose variants are a label's values.
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -44,22 +46,10 @@ label! {
         Full = "full",
         /// The agent is stopping.
         Stopping = "stopping",
-    }
-}
-
-label! {
-    /// Why a record became a dead letter.
-    DeadReason {
-        /// The upstream refused it.
-        Refused = "refused",
-        /// The upstream knows its key with other bytes.
-        Mismatch = "mismatch",
-        /// It drew server errors for a day while others passed, or was blocked alone.
-        Suspect = "suspect",
-        /// Intake refused it, and kept it.
-        Intake = "intake",
-        /// The store knows its identity with other bytes.
-        Conflict = "conflict",
+        /// Its sender may not send here.
+        Denied = "denied",
+        /// There are too many connections.
+        Busy = "busy",
     }
 }
 
@@ -98,32 +88,24 @@ label! {
 }
 
 label! {
-    /// A limit of intake that was reached.
+    /// A bound of intake that held somebody back.
     Limit {
-        /// `socket.connections_max`.
-        Connections = "connections",
-        /// `socket.connections_per_uid_max`.
-        ConnectionsPerUid = "connections_per_uid",
-        /// `socket.lines_per_second_per_uid_max`.
-        LinesPerSecond = "lines_per_second",
         /// A peer that the allow lists leave out.
         NotAllowed = "not_allowed",
-        /// `socket.idle_max`.
-        Idle = "idle",
-    }
-}
-
-label! {
-    /// What freezing did to a field that broke one of Revenium's rules.
-    WarningWhat {
-        /// It was cut to what is stored.
-        Cut = "cut",
-        /// It was left out.
-        Dropped = "dropped",
-        /// It was given the name that Revenium knows.
-        Renamed = "renamed",
-        /// Anything else.
-        Other = "other",
+        /// Connections, in all or of one user.
+        Connections = "connections",
+        /// Accepting failed, as for want of file descriptors.
+        Accept = "accept",
+        /// Lines a second of one user.
+        LinesPerSecond = "lines_per_second",
+        /// What one connection, or all, may have between reading and acknowledging.
+        InFlight = "in_flight",
+        /// Answers that nobody read.
+        UnreadAnswers = "unread_answers",
+        /// A line that stayed unfinished.
+        LineTime = "line_time",
+        /// Refused events that are kept as dead letters.
+        KeptRefusals = "kept_refusals",
     }
 }
 
@@ -141,62 +123,59 @@ label! {
     }
 }
 
-label! {
-    /// Whose model it was. Free text in events, a closed set here.
-    Provider {
-        /// Anthropic.
-        Anthropic = "anthropic",
-        /// Amazon Bedrock.
-        Aws = "aws",
-        /// Azure, in any of its names.
-        Azure = "azure",
-        /// Cohere.
-        Cohere = "cohere",
-        /// Google, Vertex included.
-        Google = "google",
-        /// Mistral.
-        Mistral = "mistral",
-        /// OpenAI.
-        OpenAi = "openai",
-        /// Everybody else.
-        Other = "other",
-    }
-}
-
-impl Provider {
-    /// The provider that an event's `provider` means, however it is written. Pure.
-    pub fn of(text: &str) -> Self {
-        // Longer than any name we know: don't lower-case what a sender could make large.
-        if text.len() > 64 {
-            return Self::Other;
+impl PauseReason {
+    /// The reason that the status of the last refusal stands for; 0 is none. Pure.
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            401 | 403 => Self::Key,
+            402 => Self::Payment,
+            404 | 405 | 410 => Self::Route,
+            300..=399 => Self::Redirect,
+            // A 2xx that isn't a confirmation: somebody else's page.
+            200..=299 | 407 | 511 => Self::Proxy,
+            _ => Self::Other,
         }
-        let text = text.to_ascii_lowercase();
-        // Azure before OpenAI: "Azure OpenAI" is billed by Azure.
-        let marks = [
-            ("anthropic", Self::Anthropic),
-            ("bedrock", Self::Aws),
-            ("aws", Self::Aws),
-            ("amazon", Self::Aws),
-            ("azure", Self::Azure),
-            ("openai", Self::OpenAi),
-            ("vertex", Self::Google),
-            ("google", Self::Google),
-            ("gemini", Self::Google),
-            ("mistral", Self::Mistral),
-            ("cohere", Self::Cohere),
-        ];
-        marks.iter().find(|(mark, _)| text.contains(mark)).map_or(Self::Other, |(_, provider)| *provider)
     }
 }
 
-/// Names of the event kinds by their frozen codes, as `revenium-event` defines them; any other
-/// code counts as `other`.
-pub(super) const KINDS: [&str; 9] =
-    ["completion", "image", "audio", "video", "tool", "generic", "api-request", "api-response", "other"];
+/// Reasons of dead letters by their frozen codes, from 1 on; a newer version's code counts as `other`.
+pub(super) const DEAD_REASONS: [&str; 9] = [
+    "conflict",
+    "refused-at-intake",
+    "refused-by-upstream",
+    "mismatch",
+    "suspect",
+    "too-large",
+    "refused-alone",
+    "unsendable",
+    OTHER,
+];
 
-/// The place of a kind's code in [`KINDS`].
+/// The place of a dead letter's code in [`DEAD_REASONS`].
+pub(super) fn dead_reason_index(code: u8) -> usize {
+    let last = DEAD_REASONS.len() - 1;
+    usize::from(code).checked_sub(1).map_or(last, |index| index.min(last))
+}
+
+/// What is in no closed set.
+pub(super) const OTHER: &str = "other";
+
+/// Names of the event kinds by their codes, then `other` for a newer version's.
+pub(super) fn kind_names() -> Vec<&'static str> {
+    Kind::ALL.iter().map(|kind| kind.name()).chain([OTHER]).collect()
+}
+
+/// The place of a kind's code in [`kind_names`].
 pub(super) fn kind_index(code: u8) -> usize {
-    usize::from(code).min(KINDS.len() - 1)
+    usize::from(code).min(Kind::ALL.len())
+}
+
+/// What guards do to a field, by the label of `revenium_event::What`.
+pub(super) const WARNINGS: [&str; 6] = ["cut", "dropped", "renamed", "rewritten", "replaced", OTHER];
+
+/// The place of `label` in `labels`, whose last one stands for any that isn't there.
+pub(super) fn label_index(labels: &[&str], label: &str) -> usize {
+    labels.iter().position(|known| *known == label).unwrap_or(labels.len() - 1)
 }
 
 #[cfg(test)]
@@ -204,28 +183,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_spelling_of_a_provider_falls_into_the_closed_set() {
-        for (text, provider) in [
-            ("ANTHROPIC", Provider::Anthropic),
-            ("Anthropic", Provider::Anthropic),
-            ("AWS", Provider::Aws),
-            ("Amazon Bedrock", Provider::Aws),
-            ("Azure OpenAI", Provider::Azure),
-            ("OpenAI", Provider::OpenAi),
-            ("vertex_ai", Provider::Google),
-            ("", Provider::Other),
-            ("user-1234@example.com", Provider::Other),
-        ] {
-            assert_eq!(Provider::of(text), provider, "{text}");
-        }
-        assert_eq!(Provider::of(&"anthropic".repeat(1000)), Provider::Other);
+    fn whatever_is_unknown_is_other() {
+        let kinds = kind_names();
+        assert_eq!((kinds[kind_index(0)], kinds[kind_index(7)]), ("completion", "api-response"));
+        assert_eq!((kinds[kind_index(8)], kinds[kind_index(255)]), (OTHER, OTHER));
+        assert_eq!(DEAD_REASONS[dead_reason_index(1)], "conflict");
+        assert_eq!(DEAD_REASONS[dead_reason_index(8)], "unsendable");
+        assert_eq!([0, 9, 255].map(|code| DEAD_REASONS[dead_reason_index(code)]), [OTHER; 3]);
+        assert_eq!(WARNINGS[label_index(&WARNINGS, "renamed")], "renamed");
+        assert_eq!(WARNINGS[label_index(&WARNINGS, "mangled")], OTHER);
     }
 
     #[test]
-    fn an_unknown_kind_is_other() {
-        assert_eq!(
-            (KINDS[kind_index(7)], KINDS[kind_index(8)], KINDS[kind_index(255)]),
-            ("api-response", "other", "other")
-        );
+    fn a_status_says_why_a_lane_is_paused() {
+        for (status, reason) in [
+            (0, PauseReason::Other),
+            (200, PauseReason::Proxy),
+            (302, PauseReason::Redirect),
+            (401, PauseReason::Key),
+            (402, PauseReason::Payment),
+            (403, PauseReason::Key),
+            (404, PauseReason::Route),
+            (407, PauseReason::Proxy),
+            (410, PauseReason::Route),
+            (418, PauseReason::Other),
+        ] {
+            assert_eq!(PauseReason::of_status(status), reason, "{status}");
+        }
     }
 }

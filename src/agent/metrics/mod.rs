@@ -18,12 +18,14 @@ use std::time::Duration;
 
 use prometheus::{Encoder, GaugeVec, Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
+use revenium_event::{Kind, Provider, Tokens};
+
 use crate::queue::QueueStats;
 use family::{
     counter, counter_grid, counters, float_gauge_family, gauge, gauge_family, histogram, histograms,
 };
-pub use labels::{DeadReason, Limit, Outcome, PauseReason, Provider, Rejected, TokenType, Via, WarningWhat};
-use labels::{KINDS, kind_index};
+use labels::{DEAD_REASONS, OTHER, WARNINGS, dead_reason_index, kind_index, kind_names, label_index};
+pub use labels::{Limit, Outcome, PauseReason, Rejected, TokenType, Via};
 use process::ProcessMetrics;
 use store::StoreMetrics;
 
@@ -71,7 +73,9 @@ impl Metrics {
     /// If two metrics have one name, which any test of this module would have found.
     pub fn new(profiles: &[String], accounts: &[String], version: &str) -> Self {
         let inner = Inner::new(profiles, accounts, version).expect("metric names are valid and differ");
-        Self { inner: Arc::new(inner) }
+        let metrics = Self { inner: Arc::new(inner) };
+        metrics.set_pauses(&[]);
+        metrics
     }
 
     /// `events` of one kind came in; `kind` is the kind's code.
@@ -90,22 +94,28 @@ impl Metrics {
         self.inner.received_to_delivered.observe(age.as_secs_f64());
     }
 
-    /// A record became a dead letter.
-    pub fn dead_lettered(&self, reason: DeadReason) {
-        self.inner.dead_lettered[reason as usize].inc();
+    /// A record became a dead letter; `reason` is the code that the store keeps.
+    pub fn dead_lettered(&self, reason: u8) {
+        self.inner.dead_lettered[dead_reason_index(reason)].inc();
     }
 
-    /// A field of an event broke a rule and was cut, left out or renamed; the event was taken.
-    pub fn event_warning(&self, what: WarningWhat) {
-        self.inner.warnings[what as usize].inc();
+    /// A field of an event broke a rule; the event was taken. `what` is the guard's label.
+    pub fn event_warning(&self, what: &str) {
+        self.inner.warnings[label_index(&WARNINGS, what)].inc();
     }
 
-    /// An accepted event reports so many tokens.
-    pub fn tokens(&self, provider: Provider, token_type: TokenType, tokens: u64) {
-        self.inner.tokens[provider as usize][token_type as usize].inc_by(tokens);
+    /// An accepted event reports these tokens.
+    pub fn tokens(&self, tokens: &Tokens) {
+        // The place of a provider is where `Inner::new` put it: that of its list.
+        let Some(provider) = Provider::ALL.iter().position(|known| *known == tokens.provider) else { return };
+        let counters = &self.inner.tokens[provider];
+        counters[TokenType::Input as usize].inc_by(tokens.input);
+        counters[TokenType::Output as usize].inc_by(tokens.output);
+        counters[TokenType::CacheRead as usize].inc_by(tokens.cache_read);
+        counters[TokenType::CacheCreation as usize].inc_by(tokens.cache_creation);
     }
 
-    /// A limit of intake held a peer back.
+    /// A bound of intake held somebody back.
     pub fn limit_reached(&self, limit: Limit) {
         self.inner.limits[limit as usize].inc();
     }
@@ -130,8 +140,9 @@ impl Metrics {
         self.inner.delivery_duration[outcome as usize].observe(duration.as_secs_f64());
     }
 
-    /// The pace of an account, and its requests in flight. Accounts that aren't configured are left out.
-    pub fn set_pace(&self, account: &str, requests_per_second: f64, in_flight: usize) {
+    /// The pace of an account, 0 if it is held to none, and its requests in flight. Accounts that
+    /// aren't configured are left out.
+    pub fn set_pace(&self, account: &str, requests_per_second: f64, in_flight: u64) {
         if self.inner.accounts.iter().any(|known| known == account) {
             self.inner.pace.with_label_values(&[account]).set(requests_per_second);
             let in_flight = i64::try_from(in_flight).unwrap_or(i64::MAX);
@@ -139,22 +150,30 @@ impl Metrics {
         }
     }
 
-    /// A lane is paused, or with `None` no longer. `route` is a kind's code; `None` is the whole profile.
-    /// Profiles that aren't configured are left out.
-    pub fn set_paused(&self, profile: &str, route: Option<u8>, reason: Option<PauseReason>) {
-        if !self.inner.store.has_profile(profile) {
-            return;
-        }
-        let route = route.map_or(ALL_ROUTES, |code| KINDS[kind_index(code)]);
-        for each in PauseReason::ALL {
-            let series = self.inner.paused.with_label_values(&[profile, route, each.name()]);
-            series.set(i64::from(reason == Some(*each)));
+    /// All pauses there are, each as profile, route (a kind's code, `None` for the whole profile) and
+    /// reason. Profiles that aren't configured are left out.
+    pub fn set_pauses(&self, pauses: &[(&str, Option<u8>, PauseReason)]) {
+        for profile in self.inner.store.configured() {
+            for route in routes() {
+                for reason in PauseReason::ALL {
+                    let is_paused = pauses
+                        .iter()
+                        .any(|(of, code, why)| of == profile && why == reason && route_name(*code) == route);
+                    let labels = [profile.as_str(), route, reason.name()];
+                    self.inner.paused.with_label_values(&labels).set(i64::from(is_paused));
+                }
+            }
         }
     }
 
-    /// So many connections to the socket are open.
-    pub fn set_connections(&self, connections: usize) {
-        self.inner.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
+    /// A connection to the socket was opened.
+    pub fn connection_opened(&self) {
+        self.inner.connections.inc();
+    }
+
+    /// It ended, however.
+    pub fn connection_closed(&self) {
+        self.inner.connections.dec();
     }
 
     /// Whether a flush reaches a device here.
@@ -182,7 +201,7 @@ impl Inner {
     fn new(profiles: &[String], accounts: &[String], version: &str) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let r = &registry;
-        let kinds = &KINDS[..];
+        let kinds = &kind_names()[..];
         let build = gauge_family(r, "build_info", "Always 1; the version is a label.", &["version"])?;
         build.with_label_values(&[version]).set(1);
         let metrics = Self {
@@ -212,26 +231,26 @@ impl Inner {
                 "events_dead_lettered_total",
                 "Records that became dead letters.",
                 "reason",
-                &names(DeadReason::ALL, DeadReason::name),
+                &DEAD_REASONS,
             )?,
             warnings: counters(
                 r,
                 "event_warnings_total",
                 "Fields that broke a rule, by what was done; their events were taken.",
                 "what",
-                &names(WarningWhat::ALL, WarningWhat::name),
+                &WARNINGS,
             )?,
             tokens: counter_grid(
                 r,
                 "tokens_total",
                 "Tokens that accepted events report.",
                 ["provider", "type"],
-                [&names(Provider::ALL, Provider::name), &names(TokenType::ALL, TokenType::name)],
+                [&Provider::ALL.map(Provider::label), &names(TokenType::ALL, TokenType::name)],
             )?,
             limits: counters(
                 r,
                 "limit_reached_total",
-                "Times that a limit of intake held a peer back.",
+                "Times that a bound of intake held somebody back.",
                 "limit",
                 &names(Limit::ALL, Limit::name),
             )?,
@@ -275,7 +294,7 @@ impl Inner {
             pace: float_gauge_family(
                 r,
                 "pace_requests_per_second",
-                "Requests a second that the account is held to.",
+                "Requests a second that the account is held to; 0 if to none.",
                 "account",
                 accounts,
             )?,
@@ -302,25 +321,20 @@ impl Inner {
             accounts: accounts.to_vec(),
             registry,
         };
-        metrics.make_series(profiles, accounts)?;
+        for account in accounts {
+            metrics.in_flight.get_metric_with_label_values(&[account.as_str()])?.set(0);
+        }
         Ok(metrics)
     }
+}
 
-    fn make_series(&self, profiles: &[String], accounts: &[String]) -> prometheus::Result<()> {
-        for account in accounts {
-            self.in_flight.get_metric_with_label_values(&[account.as_str()])?.set(0);
-        }
-        for profile in profiles {
-            for route in KINDS.into_iter().filter(|kind| *kind != "other").chain([ALL_ROUTES]) {
-                for reason in PauseReason::ALL {
-                    self.paused
-                        .get_metric_with_label_values(&[profile.as_str(), route, reason.name()])?
-                        .set(0);
-                }
-            }
-        }
-        Ok(())
-    }
+/// The routes that can be paused: each kind's, and all at once.
+fn routes() -> impl Iterator<Item = &'static str> {
+    Kind::ALL.into_iter().map(Kind::name).chain([ALL_ROUTES])
+}
+
+fn route_name(code: Option<u8>) -> &'static str {
+    code.map_or(ALL_ROUTES, |code| Kind::from_code(code).map_or(OTHER, Kind::name))
 }
 
 fn names<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> Vec<&'static str> {

@@ -5,10 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use prometheus::{IntCounter, IntGauge, IntGaugeVec, Registry, Result};
 
 use super::family::{counter, gauge, gauge_family};
+use super::labels::OTHER;
 use crate::queue::QueueStats;
-
-/// The profile under which lanes of profiles that aren't configured are counted.
-const OTHER: &str = "other";
 
 pub(super) struct StoreMetrics {
     profiles: Vec<String>,
@@ -52,7 +50,7 @@ impl StoreMetrics {
         ];
         let counted = counted.into_iter().map(|(name, help, count)| Ok((counter(r, name, help)?, count)));
         let metrics = Self {
-            profiles: profiles.iter().cloned().chain([OTHER.to_owned()]).collect(),
+            profiles: profiles.to_vec(),
             log_events: gauge_family(r, "log_events", "Events that wait for delivery.", &["profile"])?,
             dead_letters: gauge_family(
                 r,
@@ -88,13 +86,13 @@ impl StoreMetrics {
         Ok(metrics)
     }
 
-    /// Whether `name` is a configured profile, and so a label.
-    pub(super) fn has_profile(&self, name: &str) -> bool {
-        self.profiles.iter().any(|profile| profile == name)
+    /// The configured profiles.
+    pub(super) fn configured(&self) -> &[String] {
+        &self.profiles
     }
 
     pub(super) fn fill(&self, stats: &QueueStats, now_ms: u64) {
-        for profile in &self.profiles {
+        for profile in self.profiles.iter().map(String::as_str).chain([OTHER]) {
             self.fill_profile(profile, stats, now_ms);
         }
         for (gauge, value) in [
@@ -114,11 +112,12 @@ impl StoreMetrics {
         }
     }
 
+    /// Lanes of profiles that aren't configured are counted together, as `other`.
     fn fill_profile(&self, profile: &str, stats: &QueueStats, now_ms: u64) {
         let lanes = || {
             stats.lanes.iter().filter(|lane| {
                 let name = &*lane.lane.profile;
-                name == profile || profile == OTHER && !self.has_profile(name)
+                name == profile || profile == OTHER && !self.profiles.iter().any(|profile| profile == name)
             })
         };
         let oldest = lanes().map(|lane| lane.oldest_received_at_ms).filter(|at_ms| *at_ms > 0).min();

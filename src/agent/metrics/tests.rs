@@ -76,19 +76,24 @@ fn every_series_is_there_from_the_start_and_none_appears_later() {
     metrics.received(Via::Socket, 99, 1);
     metrics.rejected(Rejected::TooLarge);
     metrics.delivered(0, Duration::from_secs(3));
-    metrics.dead_lettered(DeadReason::Suspect);
-    metrics.event_warning(WarningWhat::Renamed);
-    metrics.tokens(Provider::Other, TokenType::Output, 5);
-    metrics.limit_reached(Limit::Idle);
+    metrics.dead_lettered(5);
+    metrics.dead_lettered(200);
+    metrics.event_warning("renamed");
+    metrics.event_warning("nobody knows");
+    metrics.tokens(&Tokens { output: 5, ..Tokens::default() });
+    metrics.limit_reached(Limit::LineTime);
     metrics.sent_after_key_expiry();
     metrics.committed_in(Duration::from_millis(1));
     metrics.flushed_in(Duration::from_millis(1));
     metrics.requested(Outcome::Blocked, Duration::from_millis(1));
     metrics.set_pace("api.revenium.ai", 20.0, 3);
     metrics.set_pace("an account that nobody configured", 20.0, 3);
-    metrics.set_paused("team", Some(0), Some(PauseReason::Key));
-    metrics.set_paused("key-0123456789", None, Some(PauseReason::NoKey));
-    metrics.set_connections(1);
+    metrics.set_pauses(&[
+        ("team", Some(0), PauseReason::Key),
+        ("key-0123456789", None, PauseReason::NoKey),
+        ("team", Some(200), PauseReason::Key),
+    ]);
+    metrics.connection_opened();
     metrics.set_guarantee(true);
     let lanes = vec![lane("default", 0, 1, 0, 1), lane("key-0123456789", 0, 1, 0, 1)];
     let after = metrics.render(Some(&QueueStats { lanes, ..QueueStats::default() }), 5_000);
@@ -101,10 +106,20 @@ fn counts_arrive_at_their_series() {
     metrics.clone().received(Via::Socket, 0, 3);
     metrics.rejected(Rejected::Full);
     metrics.delivered(4, Duration::from_millis(2500));
-    metrics.tokens(Provider::Anthropic, TokenType::Input, 1000);
+    metrics.tokens(&Tokens {
+        provider: Provider::Anthropic,
+        input: 1000,
+        cache_read: 7,
+        ..Tokens::default()
+    });
+    metrics.dead_lettered(4);
+    metrics.event_warning("cut");
+    metrics.connection_opened();
+    metrics.connection_opened();
+    metrics.connection_closed();
     metrics.requested(Outcome::Delivered, Duration::from_millis(300));
     metrics.set_pace("api.revenium.ai", 12.5, 4);
-    metrics.set_paused("team", Some(0), Some(PauseReason::Key));
+    metrics.set_pauses(&[("team", Some(0), PauseReason::Key), ("default", None, PauseReason::NoKey)]);
     metrics.set_guarantee(true);
     let text = metrics.render(None, 0);
     for (series, expected) in [
@@ -118,13 +133,19 @@ fn counts_arrive_at_their_series() {
         ("pace_requests_per_second{account=\"api.revenium.ai\"}", "12.5"),
         ("requests_in_flight{account=\"api.revenium.ai\"}", "4"),
         ("paused{profile=\"team\",reason=\"key\",route=\"completion\"}", "1"),
+        ("paused{profile=\"default\",reason=\"no_key\",route=\"all\"}", "1"),
+        ("paused{profile=\"default\",reason=\"key\",route=\"completion\"}", "0"),
+        ("tokens_total{provider=\"anthropic\",type=\"cache_read\"}", "7"),
+        ("events_dead_lettered_total{reason=\"mismatch\"}", "1"),
+        ("event_warnings_total{what=\"cut\"}", "1"),
+        ("connections", "1"),
         ("paused{profile=\"team\",reason=\"payment\",route=\"completion\"}", "0"),
         ("effective_guarantee", "1"),
         ("build_info{version=\"1.2.3\"}", "1"),
     ] {
         assert_eq!(value(&text, series), Some(expected), "{series}");
     }
-    metrics.set_paused("team", Some(0), None);
+    metrics.set_pauses(&[]);
     let text = metrics.render(None, 0);
     assert_eq!(value(&text, "paused{profile=\"team\",reason=\"key\",route=\"completion\"}"), Some("0"));
 }

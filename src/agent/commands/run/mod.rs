@@ -36,17 +36,18 @@ const THREADS_STOP_MAX: Duration = Duration::from_secs(1);
 
 /// Runs the agent to its end.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .or_exit(Exit::Io, "cannot start the runtime")?;
     let mut flags = cli::flags(&args.config, &args.listen);
-    let sandbox = if args.sandbox { Some(sandbox::Prepared::new()?) } else { None };
+    // Its address is part of the configuration.
+    let sandbox = if args.sandbox { Some(runtime.block_on(sandbox::Prepared::new())?) } else { None };
     flags.sandbox = sandbox.as_ref().map(sandbox::Prepared::flags);
     let config = Config::load(&flags, &Surroundings::of_process())
         .or_exit(Exit::Config, "the configuration cannot be used")?;
     logging::init(config.logging).or_exit(Exit::Bug, "cannot start logging")?;
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .or_exit(Exit::Io, "cannot start the runtime")?;
     let ended = runtime.block_on(live(config, args, sandbox));
     match ended {
         Ok(Exit::Interrupted) => runtime.shutdown_background(),

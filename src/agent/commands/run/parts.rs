@@ -3,8 +3,9 @@
 //! The shell is up when [`start`] is called: `/readyz` answers 503 and names what isn't ready yet,
 //! until each part has said so on the board. An error here ends the process with its exit code.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
+
+use tokio::net::TcpListener;
 
 use super::Shell;
 use crate::exit::Failure;
@@ -31,7 +32,7 @@ pub(super) async fn start(
     // and `shell.board.ready("log")`, `ready("index")`. Its last flush is a task of `Stage::Store`.
 
     // Place 2, the stand-in. With `sandbox`, serve it as a task of `Stage::Store` (it must outlive the
-    // drain); its key is `rev_mk_sandbox`.
+    // drain); its key is `hak_sandbox`.
 
     // Place 3, the drain. `shell.keys[profile]` follows each key; `shell.board.attach_drain(…)`;
     // `Stage::Drain`, whose deadline is `shell.config.drain.stop_deadline`.

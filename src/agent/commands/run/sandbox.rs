@@ -1,16 +1,15 @@
 //! What `--sandbox` needs before the configuration is read: a data directory that goes with the
 //! process, and the address of the stand-in.
 
-use std::net::TcpListener;
-
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use crate::config::SandboxFlags;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::secret::Secret;
 
 /// The key that the stand-in takes. It opens nothing.
-const KEY: &str = "rev_mk_sandbox";
+const KEY: &str = "hak_sandbox";
 
 /// A bound address and a folder.
 pub(super) struct Prepared {
@@ -20,18 +19,15 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new() -> Result<Self, Failure> {
+    pub(super) async fn new() -> Result<Self, Failure> {
         let dir = tempfile::Builder::new()
             .prefix("revenium-sandbox-")
             .tempdir()
             .or_exit(Exit::Io, "cannot make a folder for the sandbox")?;
-        let bound = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            let url = format!("http://{}", listener.local_addr()?);
-            Ok((listener, url))
-        });
-        let (listener, url) = bound.or_exit(Exit::Io, "cannot listen for the sandbox")?;
-        Ok(Self { dir, listener, url })
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await;
+        let listener = listener.or_exit(Exit::Io, "cannot listen for the sandbox")?;
+        let address = listener.local_addr().or_exit(Exit::Io, "cannot listen for the sandbox")?;
+        Ok(Self { dir, listener, url: format!("http://{address}") })
     }
 
     /// Points every profile here.

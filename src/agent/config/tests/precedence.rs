@@ -13,10 +13,10 @@ fn without_any_configuration_everything_has_a_default() {
             mode: 0o660,
             allow_uids: vec![],
             allow_gids: vec![],
-            connections_max: 1024,
-            connections_per_uid_max: 512,
-            lines_per_second_per_uid_max: 0,
-            idle_max: Some(Duration::from_secs(3600)),
+            connections_max: 900,
+            connections_per_uid_max: 800,
+            lines_per_second_per_uid_max: 500_000,
+            line_timeout: Duration::from_secs(30),
         }
     );
     assert_eq!(config.admin.listen, Some("127.0.0.1:8792".parse().expect("an address")));
@@ -47,6 +47,7 @@ fn without_any_configuration_everything_has_a_default() {
             url: "https://api.revenium.ai".to_owned(),
             key: None,
             account: "api.revenium.ai".to_owned(),
+            allow_plain_http: false,
         }]
     );
     assert_eq!(config.logging, LoggingConfig { level: LogLevel::Info, format: LogFormat::Text });
