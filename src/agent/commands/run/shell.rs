@@ -173,3 +173,23 @@ fn serve(listener: Listener, door: Door, board: &Arc<Board>, metrics: &Metrics, 
     let (board, metrics) = (board.clone(), metrics.clone());
     tasks.spawn(Stage::Admin, name, |stop| admin::serve(listener, door, board, metrics, stop));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flags, Surroundings};
+
+    #[test]
+    fn a_port_that_is_picked_at_start_may_still_be_an_upstreams() {
+        let vars = [("HOME", "/home/me"), ("REVENIUM_METERING_BASE_URL", "http://localhost:4711")];
+        let flags = Flags { admin: Some("127.0.0.1:0".to_owned()), ..Flags::default() };
+        let config = Config::load(&flags, &Surroundings::new(1000, vars)).expect("nothing is known yet");
+        let failure = refuse_loops(&config, ([127, 0, 0, 1], 4711).into()).expect_err("is ours");
+        assert_eq!(failure.exit, Exit::Config);
+        assert_eq!(
+            failure.to_string(),
+            "profiles.default.url: http://localhost:4711 is this agent's own admin.listen (127.0.0.1:4711)"
+        );
+        assert!(refuse_loops(&config, ([127, 0, 0, 1], 4712).into()).is_ok());
+    }
+}
