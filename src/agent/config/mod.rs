@@ -1,6 +1,6 @@
 //! What the agent is told to do.
 //!
-//! [`RawConfig`](layers::RawConfig) is what was written: flags over the environment over `conf.d`
+//! `RawConfig` is what was written: flags over the environment over `conf.d`
 //! over `config.toml` over defaults, each value with its place. [`Config`] is what it means, and
 //! cannot be wrong: every bound is checked, every key was read once, every problem is reported
 //! with its place before anything starts. `check` prints all of it, secrets masked.

@@ -1,7 +1,7 @@
 //! Every metric of the agent; nothing else names prometheus.
 //!
 //! Names are `revenium_agent_<noun>_<unit>[_total]`. All series exist from the start, and labels
-//! take values of closed sets only ([`labels`]) or names from the configuration, so their number is
+//! take values of closed sets only or names from the configuration, so their number is
 //! known at start. Live counts are raised by the methods here; what the queue counts itself is
 //! filled in by [`Metrics::render`].
 

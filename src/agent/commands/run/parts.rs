@@ -34,7 +34,8 @@ pub(super) async fn start(
     // Place 2, the stand-in. With `sandbox`, serve it as a task of `Stage::Store` (it must outlive the
     // drain); its key is `hak_sandbox`.
 
-    // Place 3, the drain. `shell.keys[profile]` follows each key; `shell.board.attach_drain(…)`;
+    // Place 3, the drain. `shell.keys[profile]` follows each key, `keys::translate` turns it into the
+    // drain's own form; `shell.board.attach_drain(…)`;
     // `Stage::Drain`, whose deadline is `shell.config.drain.stop_deadline`.
 
     // Place 4, intake. Bind `shell.config.socket`, `Stage::Intake`, `shell.board.ready("socket")`; each
