@@ -69,6 +69,10 @@ pub enum BindError {
 impl Listener {
     /// Binds `path`, creating its directory if need be. Call it inside the runtime.
     pub fn bind(path: &Path, mode: u32, backlog: i32) -> Result<Self, BindError> {
+        Self::bind_trying(path, mode, backlog, LOCK_TRIES)
+    }
+
+    fn bind_trying(path: &Path, mode: u32, backlog: i32, lock_tries: u32) -> Result<Self, BindError> {
         let dir = match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
@@ -76,7 +80,7 @@ impl Listener {
         let address = SocketAddrUnix::new(path).map_err(|_| BindError::PathTooLong(path.to_owned()))?;
         prepare(dir, mode)?;
         // Held until bound, by whoever is between looking and binding.
-        let _locked = lock(dir)?;
+        let _locked = lock(dir, lock_tries)?;
         remove_stale(path)?;
         let socket = listening(&address, path, mode, backlog)?;
         let file = identity(path).map_err(fault("look at", path))?;
@@ -96,8 +100,9 @@ impl Listener {
     /// Binds the path again after it vanished, and returns the old socket, whose waiting
     /// connections are still to be accepted.
     pub(super) fn rebind(&mut self) -> Result<UnixListener, BindError> {
-        let new = Self::bind(&self.path, self.mode, self.backlog)?;
-        Ok(std::mem::replace(self, new).into_socket())
+        // One try for the lock: this runs beside the connections and must not wait.
+        let new = Self::bind_trying(&self.path, self.mode, self.backlog, 1)?;
+        Ok(std::mem::replace(self, new).socket)
     }
 
     /// Takes the path away and lets nobody else connect. What waits can still be accepted.
@@ -107,10 +112,6 @@ impl Listener {
             let _ = fs::remove_file(&self.path);
         }
         close_to_new(&self.socket);
-    }
-
-    fn into_socket(self) -> UnixListener {
-        self.socket
     }
 }
 
@@ -127,9 +128,8 @@ fn listening(
     backlog: i32,
 ) -> Result<UnixListener, BindError> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket: OwnedFd =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(|errno| fault("make a socket for", path)(errno.into()))?;
+    let socket: OwnedFd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(|errno| fault("make a socket for", path)(errno.into()))?;
     rustix::net::bind(&socket, address).map_err(|errno| fault("bind", path)(errno.into()))?;
     // Before listening: until then nobody can connect, whatever the umask made of the mode.
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(fault("set the mode of", path))?;
@@ -159,11 +159,12 @@ fn prepare(dir: &Path, socket_mode: u32) -> Result<(), BindError> {
 const LOCK_TRIES: u32 = 40;
 const LOCK_TRY_EVERY: Duration = Duration::from_millis(50);
 
-fn lock(dir: &Path) -> Result<fs::File, BindError> {
+fn lock(dir: &Path, tries: u32) -> Result<fs::File, BindError> {
     let file = fs::File::open(dir).map_err(fault("open", dir))?;
-    for _ in 0..LOCK_TRIES {
+    for left in (0..tries).rev() {
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => thread::sleep(LOCK_TRY_EVERY),
+            Err(rustix::io::Errno::WOULDBLOCK) if left > 0 => thread::sleep(LOCK_TRY_EVERY),
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
             // Locked, or on a file system without locks: then only the race remains.
             _ => return Ok(file),
         }

@@ -98,22 +98,20 @@ const GIDS_MAX: usize = 65_536;
 #[cfg(target_os = "linux")]
 fn supplementary_gids(socket: &impl AsFd) -> io::Result<Vec<u32>> {
     let mut gids = vec![0u32; 64];
+    let socket = socket.as_fd();
     loop {
         let mut bytes = libc::socklen_t::try_from(std::mem::size_of_val(gids.as_slice()))
             .expect("fits: at most GIDS_MAX groups of four bytes");
-        // SAFETY: the pointer and the length describe `gids`, which outlives the call; the kernel
-        // writes at most that many bytes, whole u32s for which every bit pattern is valid, and
-        // the descriptor is open while `socket` is borrowed.
-        #[expect(unsafe_code, reason = "no safe wrapper for SO_PEERGROUPS; the groups must come from the kernel")]
-        let answer = unsafe {
-            libc::getsockopt(
-                socket.as_fd().as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_PEERGROUPS,
-                gids.as_mut_ptr().cast(),
-                &raw mut bytes,
-            )
-        };
+        let (fd, groups) = (socket.as_raw_fd(), gids.as_mut_ptr().cast());
+        let length = &raw mut bytes;
+        #[expect(
+            unsafe_code,
+            reason = "no safe wrapper has SO_PEERGROUPS, and only the kernel's word on groups counts"
+        )]
+        // SAFETY: `groups` and `length` describe `gids`, which outlives the call; the kernel writes
+        // at most that many bytes, whole u32s for which every bit pattern is valid; and the
+        // descriptor is open while `socket` is borrowed.
+        let answer = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERGROUPS, groups, length) };
         let count = bytes as usize / size_of::<u32>();
         if answer == 0 {
             gids.truncate(count);
