@@ -107,13 +107,12 @@ impl Batch {
 impl Receipt {
     /// Appends the answers to `out`, now that the append ended with `result`.
     ///
-    /// `upto` is the highest number that was acknowledged on the connection. Refusals stand
-    /// before the `upto` that covers them, so a sender who reads in order never takes a refused
-    /// event for a durable one.
+    /// Numbered events that are durable get one answer, with the highest number of the batch;
+    /// refusals stand before it, so a sender who reads in order never takes a refused event for
+    /// a durable one.
     pub(super) fn answer(
         self,
         result: Result<Vec<Appended>, AppendError>,
-        upto: &mut Option<u64>,
         out: &mut Vec<u8>,
         observer: &dyn Observer,
     ) {
@@ -159,9 +158,8 @@ impl Receipt {
                 Said::Nothing(key) => Answer::Ok { id: Cow::Borrowed(&key) }.write(out),
             }
         }
-        if settled.is_some() {
-            *upto = settled.max(*upto);
-            write_upto(*upto, out);
+        if let Some(upto) = settled {
+            Answer::Durable { upto }.write(out);
         }
     }
 }
@@ -196,12 +194,6 @@ fn count_letters(letters: usize, result: &Result<Vec<Appended>, AppendError>, ob
     }
     for _ in kept..letters {
         observer.refusal_not_kept();
-    }
-}
-
-fn write_upto(upto: Option<u64>, out: &mut Vec<u8>) {
-    if let Some(upto) = upto {
-        Answer::Durable { upto }.write(out);
     }
 }
 

@@ -68,8 +68,6 @@ struct Connection<'q, Q> {
     building: VecDeque<Batch>,
     flights: Flights<'q>,
     answers: Answers,
-    /// The highest number acknowledged.
-    upto: Option<u64>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_stopping: bool,
     /// The user's pace: nothing is read before.
@@ -119,7 +117,6 @@ impl<'q, Q: Queue> Connection<'q, Q> {
             building: VecDeque::new(),
             flights: Flights::default(),
             answers: Answers::new(now),
-            upto: None,
             // A stop without a sender is a stop.
             stop: Box::pin(async move { drop(stop.wait_for(|stopping| *stopping).await) }),
             is_stopping: false,
@@ -182,7 +179,7 @@ impl<'q, Q: Queue> Connection<'q, Q> {
             if flight.records > 0 {
                 observer.appended(flight.records, now.saturating_duration_since(flight.since));
             }
-            flight.receipt.answer(landing, &mut self.upto, self.answers.out(now), observer);
+            flight.receipt.answer(landing, self.answers.out(now), observer);
         }
     }
 

@@ -9,8 +9,9 @@
 //! Also here, for the other ways in: [`Door`], from an event's bytes to a record or a refusal.
 //!
 //! What senders may rely on, beside the line protocol of `revenium_event::line`:
-//! - numbers go up along a connection; `upto` never goes down, and a number that comes again is
-//!   covered by the next `upto` or gets `conflict`;
+//! - `upto` is the highest durable number of what was appended together. It covers every number
+//!   up to it that was outstanding, so numbers that are outstanding must go up: whoever sends a
+//!   refused one again first waits for all answers, or connects anew;
 //! - blank lines get no answer; a last line without its newline counts when the sender has shut
 //!   its side down, as `echo -n` piped into `nc -N` does;
 //! - lines that a vanished sender had sent are stored all the same;

@@ -93,9 +93,22 @@ async fn a_number_used_twice_is_a_resend_or_a_conflict() {
     client.send([numbered(1, 1), numbered(2, 2)].concat()).await;
     assert_eq!(client.answer().await, Said::Upto(2));
     client.send([numbered(1, 1), numbered(2, 99)].concat()).await;
-    assert_eq!(client.answers(2).await, [refused(2, "conflict", ""), Said::Upto(2)]);
+    assert_eq!(client.answers(2).await, [refused(2, "conflict", ""), Said::Upto(1)]);
     assert_eq!(rig.queue.ids(), [1, 2]);
     assert_eq!((rig.tally.count("stored"), rig.tally.count("duplicate")), (2, 1));
+}
+
+#[tokio::test]
+async fn numbers_that_were_refused_and_come_again_are_not_covered_by_what_was_answered_before() {
+    let limits = Limits { batch_lines_max: 1, ..Limits::default() };
+    let rig = Rig::with(limits, Allow::default());
+    let mut client = rig.connect().await;
+    client.hello().await;
+    client.send(numbered(9, 9)).await;
+    assert_eq!(client.answer().await, Said::Upto(9));
+    client.send([numbered(2, 2), numbered(5, 5)].concat()).await;
+    // An `upto` of 9 here would promise 5 before it is durable.
+    assert_eq!(client.answers(2).await, [Said::Upto(2), Said::Upto(5)]);
 }
 
 #[tokio::test]
