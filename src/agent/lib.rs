@@ -1,4 +1,6 @@
 //! The agent: ways in, the drain, and what an operator sees.
 
+pub mod client;
+pub mod commands;
 pub mod intake;
 pub mod queue;

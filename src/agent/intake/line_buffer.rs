@@ -16,7 +16,7 @@ const BYTES_READ_MAX: usize = 256 * 1024;
 
 /// One step through the buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step<'a> {
+pub(crate) enum Step<'a> {
     /// A line, without its newline.
     Line(&'a [u8]),
     /// A line longer than the bound; this is how it begins. It is skipped to its newline.
@@ -25,7 +25,7 @@ pub(super) enum Step<'a> {
 
 /// The bytes of a connection between reading and handling.
 #[derive(Debug)]
-pub(super) struct LineBuffer {
+pub(crate) struct LineBuffer {
     /// Storage; `start..end` holds bytes not yet handled.
     bytes: Vec<u8>,
     start: usize,
@@ -41,7 +41,7 @@ pub(super) struct LineBuffer {
 
 impl LineBuffer {
     /// An empty buffer for lines of up to `line_bytes_max` bytes.
-    pub(super) fn new(line_bytes_max: usize) -> Self {
+    pub(crate) fn new(line_bytes_max: usize) -> Self {
         Self {
             bytes: Vec::new(),
             start: 0,
@@ -54,7 +54,7 @@ impl LineBuffer {
     }
 
     /// Where the next read goes. Never empty; call it when [`Self::next`] has nothing more.
-    pub(super) fn room(&mut self) -> &mut [u8] {
+    pub(crate) fn room(&mut self) -> &mut [u8] {
         if self.start > 0 {
             // At most one unfinished line is left to move.
             self.bytes.copy_within(self.start..self.end, 0);
@@ -76,14 +76,14 @@ impl LineBuffer {
     }
 
     /// Notes that `count` bytes of [`Self::room`] were filled.
-    pub(super) fn filled(&mut self, count: usize) {
+    pub(crate) fn filled(&mut self, count: usize) {
         self.end += count;
         self.was_filled = self.end == self.bytes.len();
         debug_assert!(self.end <= self.bytes.len());
     }
 
     /// The next complete line.
-    pub(super) fn next(&mut self) -> Option<Step<'_>> {
+    pub(crate) fn next(&mut self) -> Option<Step<'_>> {
         loop {
             let unseen = &self.bytes[self.scanned..self.end];
             let (seen, found) = through_newline(unseen);
@@ -111,7 +111,7 @@ impl LineBuffer {
     }
 
     /// What follows the last newline, when nothing more will come. Empty if nothing does.
-    pub(super) fn take_rest(&mut self) -> &[u8] {
+    pub(crate) fn take_rest(&mut self) -> &[u8] {
         let rest = self.start..self.end;
         self.start = self.end;
         self.scanned = self.end;
@@ -119,17 +119,17 @@ impl LineBuffer {
     }
 
     /// Whether a line has begun and not ended.
-    pub(super) fn is_unfinished(&self) -> bool {
+    pub(crate) fn is_unfinished(&self) -> bool {
         self.start < self.end || self.is_skipping
     }
 
     /// Bytes of memory held.
-    pub(super) fn bytes_held(&self) -> usize {
+    pub(crate) fn bytes_held(&self) -> usize {
         self.bytes.len()
     }
 
     /// Gives the memory back if nothing is in it; `all` of it, or what a long line needed.
-    pub(super) fn shrink(&mut self, all: bool) {
+    pub(crate) fn shrink(&mut self, all: bool) {
         if self.start < self.end || (!all && self.bytes.len() <= BYTES_READ_MAX) {
             return;
         }

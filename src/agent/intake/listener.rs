@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, thread};
@@ -17,6 +17,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::UnixListener;
 
 use super::peer::Peer;
+use crate::client;
 
 /// A bound socket.
 #[derive(Debug)]
@@ -182,7 +183,7 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     if !found.file_type().is_socket() {
         return Err(BindError::NotASocket(path.to_owned()));
     }
-    match probe(path) {
+    match client::connect_now(path) {
         Ok(stream) => {
             let pid = Peer::of(&stream).ok().and_then(|peer| peer.pid);
             Err(BindError::InUse { path: path.to_owned(), pid })
@@ -196,14 +197,6 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
         }
         Err(error) => Err(fault("connect to", path)(error)),
     }
-}
-
-/// Connects without ever waiting for whoever listens there.
-fn probe(path: &Path) -> io::Result<StdStream> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-    Ok(StdStream::from(socket))
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {

@@ -33,9 +33,10 @@ mod server;
 mod session;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use door::{Admitted, DEAD_REASON_REFUSED_AT_INTAKE, Door, PROFILE_DEFAULT, Turned};
+pub(crate) use line_buffer::{LineBuffer, Step};
 pub use listener::{BindError, Listener};
 pub use observer::{Observer, Seen, Unobserved};
 pub use peer::{Allow, NotAllowed, Peer};

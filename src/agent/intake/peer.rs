@@ -48,7 +48,7 @@ impl Allow {
 
     /// The same rule without the two users that always may.
     #[cfg(test)]
-    pub(super) fn strictly(uids: Vec<u32>, gids: Vec<u32>) -> Self {
+    pub(crate) fn strictly(uids: Vec<u32>, gids: Vec<u32>) -> Self {
         Self { uids, gids, always: Vec::new() }
     }
 

@@ -14,7 +14,7 @@ use crate::queue::*;
 type Answer = oneshot::Sender<Result<Vec<Appended>, AppendError>>;
 
 #[derive(Default)]
-pub(super) struct FakeQueue {
+pub(crate) struct FakeQueue {
     state: Mutex<State>,
     arrived: Notify,
 }
@@ -31,12 +31,12 @@ struct State {
 
 impl FakeQueue {
     /// From now on appends wait until they are let through.
-    pub(super) fn hold(&self) {
+    pub(crate) fn hold(&self) {
         self.state.lock().unwrap().is_held = true;
     }
 
     /// Lets the oldest waiting append through, or fails it.
-    pub(super) fn let_through(&self, error: Option<AppendError>) {
+    pub(crate) fn let_through(&self, error: Option<AppendError>) {
         let mut state = self.state.lock().unwrap();
         let (records, answer) = state.waiting.pop_front().expect("an append waits");
         let result = error.map_or_else(|| Ok(state.store(records)), Err);
@@ -44,7 +44,7 @@ impl FakeQueue {
     }
 
     /// Lets everything through, now and later.
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         let mut state = self.state.lock().unwrap();
         state.is_held = false;
         while let Some((records, answer)) = state.waiting.pop_front() {
@@ -53,12 +53,19 @@ impl FakeQueue {
         }
     }
 
-    pub(super) fn fail_with(&self, error: Option<AppendError>) {
+    /// Fails everything that waits.
+    pub(crate) fn fail_waiting(&self, error: &AppendError) {
+        for (_, answer) in self.state.lock().unwrap().waiting.drain(..) {
+            let _ = answer.send(Err(error.clone()));
+        }
+    }
+
+    pub(crate) fn fail_with(&self, error: Option<AppendError>) {
         self.state.lock().unwrap().fails_with = error;
     }
 
     /// Returns once `count` appends wait.
-    pub(super) async fn waiting(&self, count: usize) {
+    pub(crate) async fn waiting(&self, count: usize) {
         loop {
             let arrived = self.arrived.notified();
             if self.state.lock().unwrap().waiting.len() >= count {
@@ -68,12 +75,12 @@ impl FakeQueue {
         }
     }
 
-    pub(super) fn waiting_now(&self) -> usize {
+    pub(crate) fn waiting_now(&self) -> usize {
         self.state.lock().unwrap().waiting.len()
     }
 
     /// The `transactionId`s of what is stored, in order.
-    pub(super) fn ids(&self) -> Vec<u64> {
+    pub(crate) fn ids(&self) -> Vec<u64> {
         self.stored()
             .iter()
             .filter(|record| record.dead.is_none())
@@ -81,17 +88,17 @@ impl FakeQueue {
             .collect()
     }
 
-    pub(super) fn stored(&self) -> Vec<NewRecord> {
+    pub(crate) fn stored(&self) -> Vec<NewRecord> {
         self.state.lock().unwrap().stored.clone()
     }
 
     /// Records of each append that was let through.
-    pub(super) fn batches(&self) -> Vec<usize> {
+    pub(crate) fn batches(&self) -> Vec<usize> {
         self.state.lock().unwrap().batches.clone()
     }
 }
 
-pub(super) fn id_of(body: &[u8]) -> u64 {
+pub(crate) fn id_of(body: &[u8]) -> u64 {
     let body: serde_json::Value = serde_json::from_slice(body).unwrap();
     body["transactionId"].as_str().unwrap()[1..].parse().unwrap()
 }
@@ -160,18 +167,18 @@ impl Queue for FakeQueue {
 
 /// What the intake told its observer, counted by name.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     counts: Mutex<HashMap<String, u64>>,
     changed: Notify,
 }
 
 impl Tally {
-    pub(super) fn count(&self, fact: &str) -> u64 {
+    pub(crate) fn count(&self, fact: &str) -> u64 {
         self.counts.lock().unwrap().get(fact).copied().unwrap_or_default()
     }
 
     /// Returns once `fact` was counted `count` times.
-    pub(super) async fn reaches(&self, fact: &str, count: u64) {
+    pub(crate) async fn reaches(&self, fact: &str, count: u64) {
         loop {
             let changed = self.changed.notified();
             if self.count(fact) >= count {

@@ -6,7 +6,7 @@
 mod answers;
 mod binding;
 mod bounds;
-mod fake;
+pub(crate) mod fake;
 mod lifecycle;
 mod profiles;
 
@@ -29,21 +29,25 @@ use fake::{FakeQueue, Tally};
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// An intake that runs, with the queue behind it.
-struct Rig {
+pub(crate) struct Rig {
     dir: tempfile::TempDir,
-    queue: Arc<FakeQueue>,
-    tally: Arc<Tally>,
+    pub(crate) queue: Arc<FakeQueue>,
+    pub(crate) tally: Arc<Tally>,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<Served>,
 }
 
 impl Rig {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(Limits::default(), Allow::default())
     }
 
-    fn with(limits: Limits, allow: Allow) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    pub(crate) fn with(limits: Limits, allow: Allow) -> Self {
+        Self::at(tempfile::tempdir().unwrap(), Arc::default(), limits, allow)
+    }
+
+    /// An intake at a socket and before a queue that were there before it, as after a restart.
+    pub(crate) fn at(dir: tempfile::TempDir, queue: Arc<FakeQueue>, limits: Limits, allow: Allow) -> Self {
         let settings = Settings {
             path: dir.path().join("agent.sock"),
             mode: 0o600,
@@ -51,7 +55,7 @@ impl Rig {
             profiles: vec!["default".into(), "team-a".into()],
             limits,
         };
-        let (queue, tally) = (Arc::new(FakeQueue::default()), Arc::new(Tally::default()));
+        let tally = Arc::new(Tally::default());
         let listener = Listener::bind(&settings.path, settings.mode, settings.limits.backlog).unwrap();
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { drop(stopped.await) };
@@ -60,7 +64,7 @@ impl Rig {
         Self { dir, queue, tally, stop: Some(stop), served: tokio::spawn(serving) }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("agent.sock")
     }
 
@@ -68,15 +72,22 @@ impl Rig {
         Client::new(UnixStream::connect(self.path()).await.unwrap())
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    async fn stopped(mut self) -> Served {
+    pub(crate) async fn stopped(mut self) -> Served {
         if self.stop.is_some() {
             self.stop();
         }
         self.served.await.unwrap()
+    }
+
+    /// Stops, and gives back what the next agent needs.
+    pub(crate) async fn given_back(mut self) -> (tempfile::TempDir, Arc<FakeQueue>) {
+        self.stop();
+        self.served.await.unwrap();
+        (self.dir, self.queue)
     }
 }
 
@@ -167,7 +178,7 @@ fn refused(n: impl Into<Option<u64>>, code: &str, field: &str) -> Said {
 const PRODUCER: Producer = Producer::from_bytes([0xab; 16]);
 
 /// An event that needs nothing changed, told apart by `id`.
-fn event(id: u64) -> String {
+pub(crate) fn event(id: u64) -> String {
     format!(
         r#"{{"model":"m","provider":"Anthropic","inputTokenCount":1,"outputTokenCount":2,"transactionId":"t{id}"}}"#
     )

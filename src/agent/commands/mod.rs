@@ -1,0 +1,3 @@
+//! What the `revenium-agent` command can do, one module a command.
+
+pub mod send;
