@@ -73,6 +73,9 @@ pub struct Minted {
     pub random: [u8; 16],
 }
 
+/// Namespace of ids that stand in for a sender's own: UUIDv5(DNS, "tool.revenium-agent"). Frozen.
+const STAND_INS: Uuid = Uuid::from_u128(0xa36bcd5b_dd2c5141_b7f9b5c3_6632f9c5);
+
 /// Namespace of a minted `transactionId`: UUIDv5(DNS, "transaction.revenium-agent"). Frozen.
 const TRANSACTIONS: Uuid = Uuid::from_u128(0x098e04d4_398f5019_9552da43_2bf4fe83);
 
@@ -106,6 +109,21 @@ pub(crate) fn key(
 /// The `transactionId` of an event that came without one.
 pub(crate) fn transaction_id(key: &str) -> String {
     text(Uuid::new_v5(&TRANSACTIONS, key.as_bytes()))
+}
+
+/// A UUID for a sender's `transactionId` that the route cannot take. The same id gives the same UUID.
+pub(crate) fn stand_in(given: &str) -> String {
+    text(Uuid::new_v5(&STAND_INS, given.as_bytes()))
+}
+
+/// Whether `given` is a UUID with its four hyphens, as the server parses it.
+pub(crate) fn is_uuid(given: &str) -> bool {
+    given.len() == 36 && Uuid::try_parse(given).is_ok()
+}
+
+/// A UUID in any of its notations, with its four hyphens.
+pub(crate) fn hyphenated(given: &str) -> Option<String> {
+    Uuid::try_parse(given).ok().map(text)
 }
 
 /// UUIDv5(producer, n): the producer's bits are the namespace, the number in decimal is the name.

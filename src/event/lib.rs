@@ -8,14 +8,25 @@
 //! input always gives the same bytes. Amounts are never parsed and printed again: a body is changed
 //! by cutting members out and splicing members in, and everything else stays byte for byte.
 
+mod complete;
+mod dialect;
+mod draft;
+mod field;
 mod freeze;
 mod frozen;
+mod guard;
 mod identity;
 mod kind;
 pub mod limits;
 pub mod line;
+mod listed;
+mod name;
+mod number;
 mod object;
 mod refusal;
+mod subscriber;
+mod text;
+mod time;
 
 pub use freeze::freeze;
 pub use frozen::{Frozen, Provider, Reason, Tokens, Warning, What};

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::LINE_BYTES_MAX;
-use crate::object::{self, RawMember};
+use crate::object::{Object, utf8};
 use crate::{Producer, Refusal, RefusalCode, profile_is_valid};
 
 /// The version of the protocol that is spoken here.
@@ -90,12 +90,11 @@ pub fn parse(line: &[u8]) -> Result<Line<'_>, Refusal> {
     if !mentions(line, b"\"n\"") && !mentions(line, b"\"hello\"") {
         return Ok(Line::Event { n: None, event: Cow::Borrowed(line) });
     }
-    let source = object::text(line)?;
-    let members = object::members(source)?;
-    if let Some(hello) = members.iter().find(|member| member.key == "\"hello\"") {
-        return parse_hello(hello.value).map(Line::Hello);
+    let object = Object::read(utf8(line)?)?;
+    if let Some(at) = object.find("hello") {
+        return parse_hello(&object.members[at].value).map(Line::Hello);
     }
-    without_number(source, &members)
+    without_number(line, object)
 }
 
 /// Splits `{"n":7,…` and `{"n":7}` into 7 and what follows the comma (or the brace).
@@ -121,19 +120,18 @@ fn mentions(line: &[u8], needle: &[u8]) -> bool {
     line.windows(needle.len()).any(|window| window == needle)
 }
 
-fn without_number<'a>(source: &'a str, members: &[RawMember<'a>]) -> Result<Line<'a>, Refusal> {
-    let mut numbers = members.iter().enumerate().filter(|(_, member)| member.key == "\"n\"");
-    let Some((at, member)) = numbers.next() else {
-        return Ok(Line::Event { n: None, event: Cow::Borrowed(source.as_bytes()) });
+fn without_number<'a>(line: &'a [u8], mut object: Object<'a>) -> Result<Line<'a>, Refusal> {
+    let Some(at) = object.find("n") else {
+        return Ok(Line::Event { n: None, event: Cow::Borrowed(line) });
     };
-    if numbers.next().is_some() {
-        return Err(Refusal::field("n", "n is given twice; send one number per event"));
-    }
-    let Some(n) = number(member.value) else {
+    let Some(n) = number(&object.members[at].value) else {
         return Err(Refusal::field("n", "n must be a whole number from 0 to 18446744073709551615"));
     };
-    let event = object::cut(source, members, at);
-    Ok(Line::Event { n: Some(n), event: Cow::Owned(event.into_bytes()) })
+    object.cut(at);
+    if object.find("n").is_some() {
+        return Err(Refusal::field("n", "n is given twice; send one number for each event"));
+    }
+    Ok(Line::Event { n: Some(n), event: Cow::Owned(object.write().into_bytes()) })
 }
 
 fn parse_hello(hello: &str) -> Result<Hello, Refusal> {

@@ -1,0 +1,35 @@
+//! Bodies recorded from Revenium's official SDKs go through unchanged, byte for byte.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::{self, MINTED};
+use revenium_event::{Identity, Kind, freeze};
+
+#[test]
+fn what_the_official_sdks_send_is_not_touched() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).expect("the fixtures are there") {
+        let path = entry.expect("the folder can be read").path();
+        let sent = fs::read(&path).expect("the fixture can be read");
+        let frozen = freeze(&sent, &Identity::Body, &MINTED).expect("an official body is taken");
+        assert_eq!(frozen.body, sent, "{}", path.display());
+        assert_eq!(frozen.kind, Kind::Completion);
+        assert_eq!(frozen.warnings, []);
+        assert!(frozen.key_is_identity);
+        count += 1;
+    }
+    assert!(count >= 15, "only {count} fixtures");
+}
+
+#[test]
+fn a_body_of_every_kind_that_lacks_nothing_only_loses_its_kind() {
+    for base in support::BASES {
+        let event = support::with(base, "");
+        let frozen = support::frozen(&event);
+        let kind = format!("\"kind\":\"{}\",", frozen.kind);
+        assert_eq!(support::body(&frozen), event.replacen(&kind, "", 1));
+        assert_eq!(frozen.warnings, []);
+    }
+}
