@@ -107,18 +107,27 @@ impl Door {
 
 fn admitted(frozen: Frozen, profile: Arc<str>, identity: &Identity<'_>, minted: &Minted) -> Admitted {
     let seen = Seen { kind: frozen.kind, tokens: frozen.tokens };
+    let fingerprint = for_profile(frozen.fingerprint, &profile);
     let record = NewRecord {
         lane: Lane { profile, route: frozen.kind.code() },
         key: frozen.idempotency_key.into(),
         number: number(identity),
         key_is_identity: frozen.key_is_identity,
-        fingerprint: frozen.fingerprint,
+        fingerprint,
         received_at_ms: minted.now_ms,
         body: frozen.body.into(),
         dead: None,
         replaces: None,
     };
     Admitted { record, seen, warnings: frozen.warnings }
+}
+
+/// The fingerprint of an event for this profile. The profile of a connection is not in the
+/// event's bytes, but the same bytes for another account are not a resend. Frozen: it is compared
+/// with fingerprints in the log.
+fn for_profile(fingerprint: u64, profile: &str) -> u64 {
+    // FNV-1a, continued from the event's own hash.
+    profile.bytes().fold(fingerprint, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn number(identity: &Identity<'_>) -> Option<(ProducerId, u64)> {
@@ -216,6 +225,15 @@ mod tests {
             assert_eq!(admitted.record.received_at_ms, MINTED.now_ms);
             assert!(admitted.record.dead.is_none());
         }
+    }
+
+    #[test]
+    fn the_same_bytes_for_another_account_are_not_a_resend() {
+        let event = with(r#""transactionId":"t1""#);
+        let fingerprint =
+            |profile| door().admit(&event, &Identity::Body, profile, &MINTED).unwrap().record.fingerprint;
+        assert_eq!(fingerprint(None), fingerprint(Some("default")));
+        assert_ne!(fingerprint(None), fingerprint(Some("team-a")));
     }
 
     #[test]
