@@ -9,6 +9,8 @@
 //! Stopping shuts the socket for reading first: the sender can add nothing from then on, and
 //! what it had sent before is read, appended and answered.
 
+mod deadline;
+
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -289,57 +291,6 @@ impl<'q, Q: Queue> Connection<'q, Q> {
         }
         self.is_held_back = !has_room;
         has_room
-    }
-
-    /// Acts on whatever has lasted too long.
-    fn heed_time(&mut self, now: Instant, cx: &mut Context<'_>) {
-        if self.throttled_until.is_some_and(|until| now >= until) {
-            self.throttled_until = None;
-            self.read_at = now;
-        }
-        if self.line_deadline().is_some_and(|at| now >= at) {
-            let Shared { door, observer, limits, .. } = self.shared;
-            observer.line_timed_out();
-            let desk = Desk { door, seat: &self.seat, observer: &**observer, now, now_ms: unix_ms() };
-            self.session.unfinished(limits.line_timeout, &desk, &mut self.building);
-            self.input = Input::Done;
-            self.hand_over(now, cx);
-        }
-        if self.answer_deadline().is_some_and(|at| now >= at) {
-            self.shared.observer.stalled();
-            self.answers.give_up();
-            self.close_to_more();
-        }
-        if self.idle_deadline().is_some_and(|at| now >= at) {
-            self.lines.shrink(true);
-            self.answers.shrink();
-        }
-    }
-
-    /// When to look again if nothing else happens.
-    fn due(&self) -> Option<Instant> {
-        let deadlines =
-            [self.throttled_until, self.line_deadline(), self.answer_deadline(), self.idle_deadline()];
-        deadlines.into_iter().flatten().min()
-    }
-
-    fn line_deadline(&self) -> Option<Instant> {
-        let is_waiting = self.input == Input::Open
-            && self.throttled_until.is_none()
-            && !self.is_held_back
-            && self.lines.is_unfinished();
-        is_waiting.then(|| self.read_at + self.shared.limits.line_timeout)
-    }
-
-    fn answer_deadline(&self) -> Option<Instant> {
-        let limits = &self.shared.limits;
-        let timeout = if self.is_stopping { limits.answer_timeout_stopping } else { limits.answer_timeout };
-        self.answers.waiting_since().map(|since| since + timeout)
-    }
-
-    fn idle_deadline(&self) -> Option<Instant> {
-        let is_idle = self.flights.is_empty() && self.answers.is_empty() && !self.lines.is_unfinished();
-        (is_idle && self.lines.bytes_held() > 0).then(|| self.read_at + self.shared.limits.idle_after)
     }
 }
 

@@ -73,8 +73,9 @@ impl Seats {
             return Err(NoSeat::InAll(self.limits.connections_max));
         }
         let user = self.user(uid, now);
-        if user.connections.load(Ordering::Relaxed) >= self.limits.connections_per_uid_max {
-            return Err(NoSeat::OfUser(self.limits.connections_per_uid_max));
+        let of_user_max = self.limits.connections_per_uid_max;
+        if of_user_max > 0 && user.connections.load(Ordering::Relaxed) >= of_user_max {
+            return Err(NoSeat::OfUser(of_user_max));
         }
         self.taken.fetch_add(1, Ordering::Relaxed);
         user.connections.fetch_add(1, Ordering::Relaxed);
@@ -159,6 +160,14 @@ mod tests {
         assert_eq!(seats.take(2, now).unwrap_err(), NoSeat::InAll(3));
         drop(first);
         assert!(seats.take(1, now).is_ok());
+    }
+
+    #[test]
+    fn without_a_bound_of_its_own_a_user_may_take_all_seats() {
+        let seats = seats(3, 0);
+        let taken: Vec<_> = (0..3).map(|_| seats.take(1, Instant::now()).unwrap()).collect();
+        assert_eq!(seats.take(1, Instant::now()).unwrap_err(), NoSeat::InAll(3));
+        drop(taken);
     }
 
     #[test]

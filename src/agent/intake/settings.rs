@@ -27,7 +27,7 @@ pub struct Settings {
 pub struct Limits {
     /// Connections at a time.
     pub connections_max: usize,
-    /// Connections at a time of one user.
+    /// Connections at a time of one user. 0: no bound of its own.
     pub connections_per_uid_max: usize,
     /// Connections that the kernel holds while they wait to be accepted.
     pub backlog: i32,
@@ -58,6 +58,8 @@ pub struct Limits {
     pub answer_timeout_stopping: Duration,
     /// After which time without a byte a connection's buffer is given back.
     pub idle_after: Duration,
+    /// After which time without a byte a connection is closed, without losing what comes just then.
+    pub idle_max: Option<Duration>,
     /// How often to see whether the socket's path still leads here.
     pub path_check_every: Duration,
 }
@@ -65,14 +67,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // With one descriptor each: fits the usual soft limit of 1,024 open files with room
-            // for the log and the upstream's connections.
-            connections_max: 900,
-            // Most machines run all apps under one user; the rest is kept for the others.
-            connections_per_uid_max: 800,
+            // With one descriptor each, half of the 2,048 files that a service may usually open.
+            connections_max: 1024,
+            // The other half is kept for other users.
+            connections_per_uid_max: 512,
             backlog: 1024,
-            // Twice what two cores can take in.
-            lines_per_second_per_uid_max: 500_000,
+            lines_per_second_per_uid_max: 0,
             kept_refusals_per_second_per_uid_max: 10,
             kept_refusals_burst_per_uid: 1_000,
             batch_lines_max: 1024,
@@ -85,6 +85,8 @@ impl Default for Limits {
             answer_timeout: Duration::from_secs(30),
             answer_timeout_stopping: Duration::from_secs(1),
             idle_after: Duration::from_secs(2),
+            // Applications meter rarely; a connection that outlives its application ends by itself.
+            idle_max: Some(Duration::from_secs(3600)),
             path_check_every: Duration::from_secs(1),
         }
     }

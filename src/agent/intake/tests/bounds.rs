@@ -40,12 +40,28 @@ async fn half_a_line_then_silence_is_dropped_after_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_without_half_a_line_may_be_silent_for_as_long_as_it_likes() {
-    let rig = Rig::start();
+async fn a_connection_may_be_silent_for_as_long_as_it_is_allowed_and_is_then_closed() {
+    let limits = Limits { idle_max: Some(Duration::from_secs(1000)), ..Limits::default() };
+    let rig = Rig::with(limits, Allow::default());
+    let mut client = rig.connect().await;
+    for id in 1..=3 {
+        tokio::time::sleep(Duration::from_secs(999)).await;
+        client.send(line(id)).await;
+        assert_eq!(client.answer().await, Said::Ok);
+    }
+    assert_eq!(client.next().await, None);
+    assert_eq!(rig.queue.ids(), [1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_such_a_bound_a_connection_may_be_silent_for_ever() {
+    let limits =
+        Limits { idle_max: None, path_check_every: Duration::from_secs(100_000), ..Limits::default() };
+    let rig = Rig::with(limits, Allow::default());
     let mut client = rig.connect().await;
     client.send(line(1)).await;
     assert_eq!(client.answer().await, Said::Ok);
-    tokio::time::sleep(Duration::from_secs(3600)).await;
+    tokio::time::sleep(Duration::from_secs(1_000_000)).await;
     client.send(line(2)).await;
     assert_eq!(client.answer().await, Said::Ok);
 }
