@@ -2,10 +2,12 @@
 
 pub mod admin;
 pub mod cli;
+pub mod client;
 pub mod commands;
 pub mod config;
 pub mod exit;
 pub mod guarantee;
+pub mod intake;
 pub mod keys;
 pub mod logging;
 pub mod metrics;
