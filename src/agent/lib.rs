@@ -1,3 +1,4 @@
 //! The agent: ways in, the drain, and what an operator sees.
 
 pub mod queue;
+pub mod upstream;
