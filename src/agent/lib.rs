@@ -1,4 +1,5 @@
 //! The agent: ways in, the drain, and what an operator sees.
 
+pub mod drain;
 pub mod queue;
 pub mod upstream;

@@ -8,10 +8,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
+/// Connection, head and body of each request.
+type Requests = Arc<Mutex<Vec<(usize, String, Vec<u8>)>>>;
+
 /// Answers every request of every connection with the same bytes, until it is dropped.
 struct StandIn {
     address: String,
-    heads: Arc<Mutex<Vec<(usize, String, Vec<u8>)>>>,
+    requests: Requests,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -25,8 +28,8 @@ impl StandIn {
     async fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
-        let heads = Arc::new(Mutex::new(Vec::new()));
-        let kept = heads.clone();
+        let requests = Requests::default();
+        let kept = requests.clone();
         let answer: Arc<[u8]> = answer.into().into();
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -35,25 +38,19 @@ impl StandIn {
                 connections.spawn(serve(id, stream, kept.clone(), answer.clone()));
             }
         });
-        Self { address, heads, task }
+        Self { address, requests, task }
     }
 
     fn base(&self) -> Base {
         Base::parse(&format!("http://{}/meter/v2", self.address), false).expect("loopback")
     }
 
-    /// Connection, head and body of each request.
     fn requests(&self) -> Vec<(usize, String, Vec<u8>)> {
-        self.heads.lock().expect("unpoisoned").clone()
+        self.requests.lock().expect("unpoisoned").clone()
     }
 }
 
-async fn serve(
-    id: usize,
-    mut stream: TcpStream,
-    kept: Arc<Mutex<Vec<(usize, String, Vec<u8>)>>>,
-    answer: Arc<[u8]>,
-) {
+async fn serve(id: usize, mut stream: TcpStream, kept: Requests, answer: Arc<[u8]>) {
     let mut read = Vec::new();
     loop {
         let mut buffer = [0; 4096];

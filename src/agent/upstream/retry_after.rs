@@ -57,7 +57,8 @@ mod tests {
     #[test]
     fn every_form_of_retry_after_is_read() {
         let seconds = Duration::from_secs_f64;
-        let rows: &[(&[(&str, &str)], Option<Duration>)] = &[
+        type Headers = &'static [(&'static str, &'static str)];
+        let rows: &[(Headers, Option<Duration>)] = &[
             (&[], None),
             (&[("retry-after", "0")], Some(seconds(0.0))),
             (&[("retry-after", " 2 ")], Some(seconds(2.0))),

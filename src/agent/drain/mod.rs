@@ -1,0 +1,10 @@
+//! The drain.
+
+mod backoff;
+mod clock;
+mod pace;
+mod pauses;
+mod random;
+mod reason;
+mod status;
+mod suspects;
