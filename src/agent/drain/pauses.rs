@@ -1,10 +1,13 @@
 //! When a profile, or one route of it, is not sent to.
 //!
-//! `Blocked` is not about a record: a key, a URL, a bill. Once [`RECORDS`] distinct records of a
-//! route met it with none passing in between, the route pauses; when the main route (completions)
-//! does, the whole profile does. Everything is kept. A pause is probed with another record after a
-//! minute, then ever more seldom, down to once in ten; the first that passes ends it. A changed key
-//! is probed with at once. A profile without a key is paused too, and says so.
+//! `Blocked` is not about a record: a key, a URL, a bill. Once three distinct records of a route met
+//! it with none passing in between, the route pauses; when the main route (completions) does, the
+//! whole profile does. Everything is kept. A pause is probed with another record after a minute,
+//! then ever more seldom, down to once in ten; the first that passes ends it. A changed key is
+//! probed with at once. A profile without a key is paused too, and says so.
+//!
+//! Where fewer than three records wait, the same one three times pauses its route, never the
+//! profile, and a record that comes later is probed with at once: it may be the record after all.
 //!
 //! Pure: `now` is given. Pauses survive a restart; one that met another key or URL is probed at once.
 
@@ -23,6 +26,8 @@ use super::status::{PauseStatus, PauseWhy};
 
 /// Distinct records that have to meet `Blocked`: one may be odd, three are no accident.
 const RECORDS: usize = 3;
+/// Or so many answers with none passing in between, if there are not so many records.
+const ANSWERS: u32 = 3;
 /// Waits between probes.
 const PROBE_FIRST: Duration = Duration::from_secs(60);
 const PROBE_MAX: Duration = Duration::from_secs(600);
@@ -71,6 +76,8 @@ pub(super) struct Pauses {
 struct Route {
     /// Distinct records that met `Blocked` since one passed.
     met: Vec<Seq>,
+    /// Answers in which they did.
+    answers: u32,
     pause: Option<Pause>,
     /// Not to be probed with before: it had no record for it.
     empty_until: Option<Instant>,
@@ -85,7 +92,29 @@ struct Pause {
     probes: u32,
     next_probe: Instant,
     is_probing: bool,
+    /// The last records that met it.
     met: VecDeque<Seq>,
+    /// Whether enough distinct records met it to be sure that it is not about them.
+    is_sure: bool,
+    /// Records of the route that were waiting when last looked at.
+    waiting: Option<u64>,
+}
+
+impl Pause {
+    fn meets(&mut self, seq: Seq) {
+        self.met.retain(|met| *met != seq);
+        self.met.push_back(seq);
+        if self.met.len() > MET_MAX {
+            self.met.pop_front();
+        }
+    }
+}
+
+impl Route {
+    fn clear(&mut self) {
+        self.met.clear();
+        self.answers = 0;
+    }
 }
 
 impl Pauses {
@@ -166,7 +195,7 @@ impl Pauses {
 
     fn passed(&mut self, route: u8, sent_at: Instant, is_probe: bool, now: Instant) -> bool {
         if let Some(state) = self.routes.get_mut(&route) {
-            state.met.clear();
+            state.clear();
         }
         let ends = self.pause_of(route).is_some_and(|pause| is_probe || sent_at > pause.since);
         if !ends {
@@ -175,7 +204,7 @@ impl Pauses {
         if self.whole.take().is_some() {
             // What blocked the profile may have been what blocked its other routes.
             for state in self.routes.values_mut() {
-                state.met.clear();
+                state.clear();
                 state.pause.iter_mut().for_each(|pause| {
                     pause.next_probe = now;
                     pause.is_probing = false;
@@ -199,27 +228,27 @@ impl Pauses {
         let probes = self.pause_of(route).map_or(1, |pause| pause.probes.saturating_add(1));
         let wait = self.backoff.delay(probes, None, &mut self.random);
         if let Some(pause) = self.pause_of(route) {
-            pause.met.retain(|met| *met != seq);
-            pause.met.push_back(seq);
-            if pause.met.len() > MET_MAX {
-                pause.met.pop_front();
-            }
+            pause.meets(seq);
             if is_probe {
                 pause.probes = probes;
                 pause.next_probe = now.at + wait;
                 pause.is_probing = false;
                 (pause.status, pause.words) = (status, words.to_owned());
             }
-            return is_probe;
+            let has_changed = is_probe || pause.met.len() >= RECORDS && !pause.is_sure;
+            pause.is_sure |= pause.met.len() >= RECORDS;
+            self.widen(route);
+            return has_changed;
         }
         let state = self.routes.entry(route).or_default();
+        state.answers += 1;
         if !state.met.contains(&seq) {
             state.met.push(seq);
         }
-        if state.met.len() < RECORDS {
+        if state.met.len() < RECORDS && state.answers < ANSWERS {
             return false;
         }
-        let pause = Pause {
+        state.pause = Some(Pause {
             since: now.at,
             since_ms: now.wall_ms,
             status,
@@ -227,14 +256,34 @@ impl Pauses {
             probes,
             next_probe: now.at + wait,
             is_probing: false,
+            is_sure: state.met.len() >= RECORDS,
             met: std::mem::take(&mut state.met).into(),
-        };
-        if route == self.main_route {
-            self.whole = Some(pause);
-        } else {
-            state.pause = Some(pause);
-        }
+            waiting: None,
+        });
+        self.widen(route);
         true
+    }
+
+    /// A pause of the main route that is surely not about its records is the whole profile's.
+    fn widen(&mut self, route: u8) {
+        if route != self.main_route || self.whole.is_some() {
+            return;
+        }
+        if let Some(state) = self.routes.get_mut(&route)
+            && state.pause.as_ref().is_some_and(|pause| pause.is_sure)
+        {
+            self.whole = state.pause.take();
+        }
+    }
+
+    /// So many records of `route` wait. One that came since the last look may show that a pause is
+    /// about the records that met it.
+    pub(super) fn waiting(&mut self, route: u8, waiting: u64, now: Instant) {
+        let Some(pause) = self.routes.get_mut(&route).and_then(|state| state.pause.as_mut()) else { return };
+        let before = pause.waiting.replace(waiting);
+        if !pause.is_sure && before.is_some_and(|before| waiting > before) {
+            pause.next_probe = now;
+        }
     }
 
     /// The profile's key is another, or was taken away: all pauses are to be probed now. Answers to
@@ -249,7 +298,7 @@ impl Pauses {
 
     fn probe_now(&mut self, now: Instant) {
         let of_routes = self.routes.values_mut().filter_map(|state| {
-            state.met.clear();
+            state.clear();
             state.empty_until = None;
             state.pause.as_mut()
         });

@@ -6,6 +6,7 @@ pub(super) struct Random(u64);
 
 impl Random {
     /// The same seed gives the same numbers.
+    #[cfg(test)]
     pub(super) fn seeded(seed: u64) -> Self {
         Self(seed)
     }
@@ -13,6 +14,11 @@ impl Random {
     /// Another seed in every process, so that agents that start together do not act together.
     pub(super) fn from_entropy() -> Self {
         Self(uuid::Uuid::new_v4().as_u64_pair().1)
+    }
+
+    /// Another generator, seeded by this one.
+    pub(super) fn fork(&mut self) -> Self {
+        Self(self.unit().to_bits())
     }
 
     /// A number in `0.0..1.0`.

@@ -26,28 +26,32 @@ pub(super) struct Suspects {
     of: HashMap<Seq, Suspect>,
 }
 
+/// How often a record was tried, and how often of these alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tries {
+    pub(super) all: u32,
+    pub(super) alone: u32,
+}
+
 #[derive(Debug)]
 struct Suspect {
-    tries_alone: u32,
+    tries: Tries,
     /// Records that had passed in its lane when it was last tried.
     passed: u64,
     tried_at: Instant,
 }
 
 impl Suspects {
-    /// `seq` met `Blocked` when `passed` records of its lane had passed. How often it did so alone.
-    pub(super) fn blocked(&mut self, seq: Seq, passed: u64, now: Instant) -> u32 {
-        self.tried(seq, passed, now)
-    }
-
-    /// Whether a record that met `Blocked` alone so often is condemned.
-    pub(super) fn is_condemned(tries_alone: u32) -> bool {
-        tries_alone >= BLOCKED_TRIES
+    /// `seq` met `Blocked` when `passed` records of its lane had passed. How often it was tried, or
+    /// nothing if it is condemned.
+    pub(super) fn blocked(&mut self, seq: Seq, passed: u64, now: Instant) -> Option<u32> {
+        let tries = self.tried(seq, passed, now);
+        (tries.alone < BLOCKED_TRIES).then_some(tries.all)
     }
 
     /// `seq`, first tried `age` ago, drew a failure. True if it is condemned.
     pub(super) fn failed(&mut self, seq: Seq, passed: u64, age: Duration, now: Instant) -> bool {
-        self.tried(seq, passed, now) >= FAILED_TRIES && age >= FAILED_AGE
+        self.tried(seq, passed, now).alone >= FAILED_TRIES && age >= FAILED_AGE
     }
 
     /// `seq` has ended.
@@ -57,22 +61,22 @@ impl Suspects {
         }
     }
 
-    fn tried(&mut self, seq: Seq, passed: u64, now: Instant) -> u32 {
+    fn tried(&mut self, seq: Seq, passed: u64, now: Instant) -> Tries {
         if let Some(suspect) = self.of.get_mut(&seq) {
-            if passed > suspect.passed {
-                suspect.tries_alone += 1;
-            }
+            suspect.tries.all = suspect.tries.all.saturating_add(1);
+            suspect.tries.alone += u32::from(passed > suspect.passed);
             suspect.passed = passed;
             suspect.tried_at = now;
-            return suspect.tries_alone;
+            return suspect.tries;
         }
         if self.of.len() >= SUSPECTS_MAX {
             self.of.retain(|_, suspect| now.saturating_duration_since(suspect.tried_at) < STALE);
         }
+        let tries = Tries { all: 1, alone: 1 };
         if self.of.len() < SUSPECTS_MAX {
-            self.of.insert(seq, Suspect { tries_alone: 1, passed, tried_at: now });
+            self.of.insert(seq, Suspect { tries, passed, tried_at: now });
         }
-        1
+        tries
     }
 }
 
@@ -86,13 +90,12 @@ mod tests {
     fn a_record_is_condemned_only_if_others_passed_between_its_tries() {
         let now = Instant::now();
         let mut suspects = Suspects::default();
-        let alone: Vec<u32> = (0..6).map(|passed| suspects.blocked(Seq(1), passed, now)).collect();
-        assert_eq!(alone, [1, 2, 3, 4, 5, 6]);
-        assert!(Suspects::is_condemned(alone[4]) && !Suspects::is_condemned(alone[3]));
-        let together: Vec<u32> = (0..6).map(|_| suspects.blocked(Seq(2), 9, now)).collect();
-        assert_eq!(together, [1; 6]);
+        let alone: Vec<_> = (0..5).map(|passed| suspects.blocked(Seq(1), passed, now)).collect();
+        assert_eq!(alone, [Some(1), Some(2), Some(3), Some(4), None]);
+        let together: Vec<_> = (1..=99).map(|_| suspects.blocked(Seq(2), 9, now)).collect();
+        assert_eq!(together, (1..=99).map(Some).collect::<Vec<_>>());
         suspects.forget(Seq(1));
-        assert_eq!(suspects.blocked(Seq(1), 99, now), 1);
+        assert_eq!(suspects.blocked(Seq(1), 99, now), Some(1));
     }
 
     #[test]
@@ -112,7 +115,7 @@ mod tests {
         let now = Instant::now();
         let mut suspects = Suspects::default();
         for seq in 0..2 * SUSPECTS_MAX as u64 {
-            assert_eq!(suspects.blocked(Seq(seq), 0, now), 1);
+            assert_eq!(suspects.blocked(Seq(seq), 0, now), Some(1));
         }
         assert_eq!(suspects.of.len(), SUSPECTS_MAX);
         suspects.blocked(Seq(u64::MAX), 0, now + STALE);

@@ -42,6 +42,14 @@ impl ApiKey {
         self.0.to_str().unwrap_or_default()
     }
 
+    /// A number that changes with the key or the `upstream` it is sent to: enough to see a change
+    /// after a restart, too little to tell anything of the key.
+    pub fn way_to(&self, upstream: &str) -> u32 {
+        let text = format!("{upstream} {}", self.expose());
+        let [a, b, c, d, ..] = *uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, text.as_bytes()).as_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
     /// Whether a test's stand-in would take this key.
     #[cfg(test)]
     pub(crate) fn is(&self, text: &str) -> bool {
@@ -64,6 +72,9 @@ mod tests {
         let key = ApiKey::new(" rev_mk_secret\n").expect("a key");
         assert!(key.is("rev_mk_secret"));
         assert_eq!(format!("{key:?} {:?}", key.header()), "ApiKey(***) Sensitive");
+        let other = ApiKey::new("rev_mk_other").expect("a key");
+        assert_ne!(key.way_to("https://h"), other.way_to("https://h"));
+        assert_ne!(key.way_to("https://h"), key.way_to("https://i"));
         assert_eq!(ApiKey::new(" \n"), Err(ApiKeyError::Empty));
         assert_eq!(ApiKey::new("rev mk"), Err(ApiKeyError::NotVisibleAscii));
         assert_eq!(ApiKey::new("rev_mk_é"), Err(ApiKeyError::NotVisibleAscii));

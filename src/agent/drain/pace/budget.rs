@@ -63,6 +63,12 @@ impl Budget {
         self.points = (self.points.min(POINTS) - PER_DELIVERY).max(0.0);
     }
 
+    /// What was refused, a key say, is another now: it may be tried at once. The next refusal slows
+    /// down again.
+    pub(super) fn forgive(&mut self) {
+        self.points = self.points.min(POINTS - PER_DELIVERY);
+    }
+
     fn forget(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.at).as_secs_f64() / PER_POINT.as_secs_f64();
         self.points = (self.points - passed).max(0.0);
@@ -112,10 +118,15 @@ mod tests {
     }
 
     #[test]
-    fn time_forgives() {
+    fn time_forgives_and_so_does_a_new_key() {
         let now = Instant::now();
         let mut budget = Budget::new(6.0, now);
         assert!(budget.next_send(now).is_some());
         assert_eq!(budget.next_send(now + PER_POINT * 2), None);
+        let mut budget = Budget::new(9.0, now);
+        budget.forgive();
+        assert_eq!(budget.next_send(now), None);
+        budget.refused(now);
+        assert!(budget.next_send(now).is_some());
     }
 }

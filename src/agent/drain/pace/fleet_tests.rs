@@ -67,6 +67,10 @@ enum Event {
     Answered { sent_us: u64, used: u32, refused: bool },
 }
 
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).expect("virtual time is short")
+}
+
 impl Fleet {
     fn of(agents: usize, seed: u64, seconds: u32) -> Self {
         let members = vec![Member { joins_s: 0.0, rests: None }; agents];
@@ -76,7 +80,7 @@ impl Fleet {
     fn run(&self, name: &str) -> Report {
         let epoch = Instant::now();
         let at = |us: u64| epoch + Duration::from_micros(us);
-        let us = |seconds: f64| Duration::from_secs_f64(seconds).as_micros() as u64;
+        let us = |seconds: f64| micros(Duration::from_secs_f64(seconds));
         let mut random = Random::seeded(self.seed);
         let mut agents: Vec<Agent> = Vec::new();
         let mut events = BinaryHeap::new();
@@ -145,7 +149,7 @@ impl Fleet {
                         events.push(Reverse((now + half_trip, id, Event::Arrives { sent_us: now })));
                     }
                     Gate::At(when) => {
-                        let when = ((when - epoch).as_micros() as u64).max(now + 1);
+                        let when = micros(when - epoch).max(now + 1);
                         if agent.wakes_us <= now || agent.wakes_us > when {
                             agent.wakes_us = when;
                             events.push(Reverse((when, id, Event::Wake)));

@@ -187,6 +187,11 @@ impl Pace {
         resumed || was_spent != self.budget.is_spent()
     }
 
+    /// A key or a URL is another: refusals that it may have caused count no more.
+    pub(super) fn forgive(&mut self) {
+        self.budget.forgive();
+    }
+
     fn throttle(&mut self, reason: &str, answer: &Answer<'_>, now: Instant) {
         let (until, count) = match &self.throttle {
             // Another of those that were on their way when the first was answered.
@@ -223,6 +228,12 @@ impl Pace {
     /// The wait that a 429 asked for, if it is not over.
     pub(super) fn throttled(&self, now: Instant) -> Option<&Throttle> {
         self.throttle.as_ref().filter(|throttle| throttle.until > now)
+    }
+
+    /// Until when nothing at all may go: a wait that was asked for, or an outage between two probes.
+    pub(super) fn closed_until(&self, now: Instant) -> Option<Instant> {
+        let throttled = self.throttled(now).map(|throttle| throttle.until);
+        throttled.max(self.outage.next_probe().filter(|next| *next > now))
     }
 
     /// Since when the upstream has been failing, and when the next probe goes.

@@ -1,12 +1,14 @@
 //! Pauses across a restart.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::clock::Now;
 use super::{PROBE_MAX, Pause, Pauses};
 
 /// Bytes of the words that are kept: nine pauses fit a state's 4 KiB.
-const WORDS_BYTES_MAX: usize = 200;
+const WORDS_BYTES_MAX: usize = 180;
 
 /// Kept by `Queue::put_state`, as JSON. Unknown members are ignored and missing ones default.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -27,6 +29,7 @@ struct SavedPause {
     words: String,
     probes: u32,
     next_probe_ms: u64,
+    is_sure: bool,
 }
 
 impl Pauses {
@@ -41,6 +44,7 @@ impl Pauses {
                 words: cut(&pause.words),
                 probes: pause.probes,
                 next_probe_ms: now.wall_ms_at(pause.next_probe),
+                is_sure: pause.is_sure,
             })
             .collect();
         if pauses.is_empty() {
@@ -49,10 +53,10 @@ impl Pauses {
         serde_json::to_vec(&Saved { way, pauses }).unwrap_or_default()
     }
 
-    /// Takes up what [`Pauses::save`] gave. What cannot be read is as good as nothing: the routes
-    /// find out again.
-    pub(in super::super) fn restore(&mut self, bytes: &[u8], way: u32, now: Now) {
-        let Ok(saved) = serde_json::from_slice::<Saved>(bytes) else { return };
+    /// Takes up what [`Pauses::save`] gave; true if key or URL are others since. What cannot be read
+    /// is as good as nothing: the routes find out again.
+    pub(in super::super) fn restore(&mut self, bytes: &[u8], way: u32, now: Now) -> bool {
+        let Ok(saved) = serde_json::from_slice::<Saved>(bytes) else { return false };
         for kept in saved.pauses {
             let pause = Pause {
                 since: now.at,
@@ -62,7 +66,9 @@ impl Pauses {
                 probes: kept.probes.max(1),
                 next_probe: now.instant_at(kept.next_probe_ms).min(now.at + PROBE_MAX),
                 is_probing: false,
-                met: std::collections::VecDeque::new(),
+                met: VecDeque::new(),
+                is_sure: kept.is_sure,
+                waiting: None,
             };
             match kept.route {
                 None => self.whole = Some(pause),
@@ -72,6 +78,7 @@ impl Pauses {
         if saved.way != way {
             self.probe_now(now.at);
         }
+        saved.way != way
     }
 }
 

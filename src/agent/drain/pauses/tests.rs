@@ -57,9 +57,7 @@ impl Run {
 #[test]
 fn three_distinct_records_with_none_passing_in_between_pause_a_route() {
     let mut run = Run::new();
-    for seq in [1, 2, 1, 2, 1] {
-        assert!(!run.blocked(TOOLS, seq));
-    }
+    assert!(!run.blocked(TOOLS, 1) && !run.blocked(TOOLS, 2));
     run.answered(TOOLS, 9, Verdict::Passed);
     assert!(!run.blocked(TOOLS, 3) && !run.blocked(TOOLS, 4));
     assert_eq!(run.permit(TOOLS), Permit::Open);
@@ -137,6 +135,25 @@ fn a_route_without_records_does_not_hold_up_the_probe_of_another() {
     assert!((run.wait_s(COMPLETIONS) - 10.0).abs() < 0.01);
     run.probe(TOOLS, 9, Verdict::Passed);
     assert_eq!(run.permit(COMPLETIONS), Permit::Open);
+}
+
+#[test]
+fn a_lone_record_pauses_its_route_but_not_its_profile_and_a_new_record_is_tried_at_once() {
+    let mut run = Run::new();
+    assert!(!run.blocked(COMPLETIONS, 1) && !run.blocked(COMPLETIONS, 1));
+    assert!(run.blocked(COMPLETIONS, 1));
+    assert_eq!(run.permit(TOOLS), Permit::Open);
+    run.pauses.waiting(COMPLETIONS, 1, run.now.at);
+    run.pauses.waiting(COMPLETIONS, 1, run.now.at);
+    assert!(matches!(run.permit(COMPLETIONS), Permit::At(_)));
+    run.pauses.waiting(COMPLETIONS, 2, run.now.at);
+    run.probe(COMPLETIONS, 2, Verdict::Blocked(401, "it too"));
+    run.pauses.waiting(COMPLETIONS, 3, run.now.at);
+    run.probe(COMPLETIONS, 3, Verdict::Blocked(401, "and it"));
+    // Three records: now it is sure, and the profile's.
+    run.pauses.waiting(COMPLETIONS, 4, run.now.at);
+    assert!(matches!(run.permit(COMPLETIONS), Permit::At(_)));
+    assert!(matches!(run.permit(TOOLS), Permit::At(_)));
 }
 
 #[test]
