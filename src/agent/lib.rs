@@ -5,6 +5,7 @@ pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod config;
+pub mod drain;
 pub mod exit;
 pub mod guarantee;
 pub mod intake;
@@ -16,6 +17,7 @@ pub mod sandbox;
 pub mod secret;
 pub mod signals;
 pub mod tasks;
+pub mod upstream;
 
 /// An error and its causes in one line, as it is printed and logged: `what: why: why`.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
