@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::send::SendArgs;
 use crate::config::Flags;
+use crate::sandbox;
 
 /// Meters LLM usage for billing: durable before it acknowledges, delivered to Revenium.
 #[derive(Debug, Parser)]
@@ -22,8 +24,13 @@ pub enum Command {
     Run(RunArgs),
     /// Print the configuration that `run` would use, and where each value comes from
     Check(CheckArgs),
+    /// Send events to the agent and wait until they are durable
+    Send(SendArgs),
     /// Ask the running agent how it does; exits with 0 (ok), 1 (look at it) or 2 (no agent answers)
     Status(StatusArgs),
+    /// Run a stand-in for Revenium on this machine, for tests
+    #[command(hide = true)]
+    Sandbox(sandbox::Args),
 }
 
 /// Which configuration.

@@ -5,6 +5,7 @@
 //! | 0 | did what was asked | |
 //! | 1 | a command failed, or `status`: degraded | read the message |
 //! | 2 | the command line is wrong, or `status`: no agent answers | `--help`; start the agent |
+//! | 3 | `send`: no agent was reached, or it stopped answering | start the agent, or name its socket |
 //! | 70 | a bug in the agent | report it with the log |
 //! | 74 | the disk or a socket failed | look at the disk, the path, its owner |
 //! | 75 | for now: another agent holds the data directory or the address | try again later |

@@ -286,6 +286,18 @@ impl Group {
     }
 }
 
+/// Runs `work`, which may block, on a thread where that is allowed, and returns what it returned.
+///
+/// `None` if the runtime is going down and has no thread for it. A panic of `work` is the caller's.
+/// Dropping the future does not end the work.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(error) if error.is_cancelled() => None,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 fn panic_message(error: JoinError) -> String {
     let Ok(payload) = error.try_into_panic() else { return "aborted".to_owned() };
     match payload.downcast::<String>() {

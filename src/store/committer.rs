@@ -121,8 +121,7 @@ impl Committer {
         let mut notes_bytes = 0;
         while let Some(next) = inbox.notes.front() {
             notes_bytes += pending_bytes(next);
-            if work.notes.len() >= NOTES_MAX
-                || (!work.notes.is_empty() && notes_bytes > group_bytes_max / 8)
+            if work.notes.len() >= NOTES_MAX || (!work.notes.is_empty() && notes_bytes > group_bytes_max / 8)
             {
                 break;
             }
@@ -260,9 +259,14 @@ impl Committer {
         let mut chunks = Vec::new();
         let (mut from, mut bytes) = (0, 0u64);
         for (i, record) in records.iter().enumerate() {
-            let full = i - from >= o.chunk_records_max || bytes + record.body.len() as u64 > o.chunk_bytes_max;
+            let full =
+                i - from >= o.chunk_records_max || bytes + record.body.len() as u64 > o.chunk_bytes_max;
             if i > from && full {
-                chunks.push(Encoded::records(first_seq + from as u64, &records[from..i], o.compress_bytes_min));
+                chunks.push(Encoded::records(
+                    first_seq + from as u64,
+                    &records[from..i],
+                    o.compress_bytes_min,
+                ));
                 (from, bytes) = (i, 0);
             }
             bytes += record.body.len() as u64;
@@ -303,9 +307,8 @@ impl Committer {
         let at_least = if for_records { 2 } else { 1 };
         self.shared.wake_preparer();
         let shared = self.shared.clone();
-        let mut space = shared
-            .space
-            .wait(SEGMENT_WAIT_MAX, |s| s.prepared.len() >= at_least || s.exhausted.is_some());
+        let mut space =
+            shared.space.wait(SEGMENT_WAIT_MAX, |s| s.prepared.len() >= at_least || s.exhausted.is_some());
         if space.prepared.len() < at_least {
             return false;
         }

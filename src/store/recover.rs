@@ -75,10 +75,15 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     options.check().map_err(OpenError::Options)?;
     let dir = &options.dir;
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error("make the store's directory", dir))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(io_error("make the store's directory", dir))?;
     let lock = take_lock(dir)?;
     let read = io_error("read the log in", dir);
-    let (mut watermark, mark) = Watermark::open(dir, options.tap.clone()).map_err(io_error("open the watermark in", dir))?;
+    let (mut watermark, mark) =
+        Watermark::open(dir, options.tap.clone()).map_err(io_error("open the watermark in", dir))?;
     let found = segment::list(dir, options.tap.as_ref()).map_err(io_error("list the log in", dir))?;
     let highest = found.last().map_or(0, |s| s.ordinal).max(mark.map_or(0, |m| m.end.ordinal));
     let (live, mut prepared) = classify(found, mark, dir)?;
@@ -218,7 +223,9 @@ fn list(live: Live, mark: Option<Mark>) -> Table {
             (None, Some(mark)) if is_last && mark.end.ordinal == segment.ordinal => {
                 Until::AtLeast(mark.end.offset)
             }
-            (None, Some(mark)) if is_last && mark.end.ordinal < segment.ordinal => Until::AtLeast(FIRST_CHUNK),
+            (None, Some(mark)) if is_last && mark.end.ordinal < segment.ordinal => {
+                Until::AtLeast(FIRST_CHUNK)
+            }
             _ => Until::Unknown,
         };
         after = header;

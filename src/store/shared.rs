@@ -120,7 +120,11 @@ pub(crate) struct Job {
 
 pub(crate) enum JobChunk {
     Notes(Notes),
-    Relocation { base: u64, moved: Relocation, bodies: Vec<Bytes> },
+    Relocation {
+        base: u64,
+        moved: Relocation,
+        bodies: Vec<Bytes>,
+    },
     /// The committer adds what it knows: producers and states.
     Checkpoint(Checkpoint),
 }

@@ -5,7 +5,7 @@
 //! short locks and never waits for the disk.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use revenium_event::Kind;
@@ -15,7 +15,7 @@ use super::{Pace, Pause, ProfileStatus, Status, judge};
 use crate::admin::Health;
 use crate::guarantee::Guarantee;
 use crate::metrics::PauseReason;
-use crate::queue::QueueStats;
+use crate::queue::{CommitPulse, QueueStats};
 use crate::secret::Secret;
 
 /// A log that has not moved for so long while something waits on it is stalled. A flush on a disk
@@ -88,7 +88,7 @@ pub struct Board {
     started_at_ms: u64,
     /// What is still to come, by part, in the order it was first reported.
     waiting_for: Mutex<Vec<(&'static str, String)>>,
-    pulse: CommitPulse,
+    pulse: Arc<CommitPulse>,
     queue: OnceLock<View<QueueStats>>,
     drain: OnceLock<View<DrainView>>,
 }
@@ -101,7 +101,7 @@ impl Board {
             facts,
             started_at_ms: now_ms(),
             waiting_for: Mutex::new(waiting_for),
-            pulse: CommitPulse::default(),
+            pulse: Arc::default(),
             queue: OnceLock::new(),
             drain: OnceLock::new(),
         }
@@ -129,7 +129,7 @@ impl Board {
     }
 
     /// Where intake notes its commits, so that a stalled log is noticed.
-    pub fn pulse(&self) -> &CommitPulse {
+    pub fn pulse(&self) -> &Arc<CommitPulse> {
         &self.pulse
     }
 
@@ -235,78 +235,8 @@ fn named<'a>(profiles: &'a mut Vec<ProfileStatus>, name: &str) -> &'a mut Profil
     &mut profiles[index]
 }
 
-/// Whether commits come through: how long the log has been still while somebody waits on it.
-#[derive(Default)]
-pub struct CommitPulse {
-    state: Mutex<Pulse>,
-}
-
-#[derive(Default)]
-struct Pulse {
-    pending: u64,
-    moved_at: Option<Instant>,
-}
-
-impl CommitPulse {
-    /// A commit was handed over; dropping the mark says that it ended, well or not.
-    pub fn begin(&self) -> CommitMark<'_> {
-        self.begin_at(Instant::now())
-    }
-
-    fn begin_at(&self, now: Instant) -> CommitMark<'_> {
-        let mut pulse = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if pulse.pending == 0 {
-            pulse.moved_at = Some(now);
-        }
-        pulse.pending += 1;
-        CommitMark(self)
-    }
-
-    fn end_at(&self, now: Instant) {
-        let mut pulse = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        pulse.pending = pulse.pending.saturating_sub(1);
-        pulse.moved_at = Some(now);
-    }
-
-    /// How long no commit has ended, if any is pending.
-    fn still_for(&self, now: Instant) -> Option<Duration> {
-        let pulse = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        pulse.moved_at.filter(|_| pulse.pending > 0).map(|moved_at| now.saturating_duration_since(moved_at))
-    }
-}
-
-/// A commit that is on its way.
-pub struct CommitMark<'a>(&'a CommitPulse);
-
-impl Drop for CommitMark<'_> {
-    fn drop(&mut self) {
-        self.0.end_at(Instant::now());
-    }
-}
-
 /// Wall clock, milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_log_is_still_only_while_something_is_pending_and_nothing_ends() {
-        let pulse = CommitPulse::default();
-        let start = Instant::now();
-        let at = |s: u64| start + Duration::from_secs(s);
-        assert_eq!(pulse.still_for(at(100)), None, "nobody waits");
-        let first = pulse.begin_at(at(100));
-        let second = pulse.begin_at(at(120));
-        assert_eq!(pulse.still_for(at(140)), Some(Duration::from_secs(40)));
-        std::mem::forget(first);
-        pulse.end_at(at(145));
-        assert_eq!(pulse.still_for(at(150)), Some(Duration::from_secs(5)), "one came through");
-        drop(second);
-        assert_eq!(pulse.still_for(at(1000)), None);
-    }
 }

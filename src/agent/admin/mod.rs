@@ -15,7 +15,7 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use board::{Board, CommitPulse, DrainView, Facts, PauseView, ProfileFacts};
+pub use board::{Board, DrainView, Facts, PauseView, ProfileFacts};
 pub use control::{ControlSocket, ask};
 pub use health::{Health, judge};
 pub use route::Door;

@@ -131,9 +131,10 @@ pub struct StoreConfig {
 
 impl StoreConfig {
     pub(super) fn read(reader: &mut Reader) -> Self {
-        // A segment must hold any one chunk, and the store needs a few segments to recycle.
-        let segment_bytes = reader.bytes("store.segment_bytes", 64 * MIB, 4 * MIB..=GIB);
-        let capacity_bytes = reader.bytes("store.capacity_bytes", 10 * GIB, 16 * MIB..=64 * TIB);
+        // What is appended together fits an eighth of a segment: the largest event, and a batch. The
+        // store needs a few segments to recycle.
+        let segment_bytes = reader.bytes("store.segment_bytes", 64 * MIB, 16 * MIB..=GIB);
+        let capacity_bytes = reader.bytes("store.capacity_bytes", 10 * GIB, 64 * MIB..=64 * TIB);
         if capacity_bytes < segment_bytes.saturating_mul(4) {
             let (capacity, segment) = (unit::show_bytes(capacity_bytes), unit::show_bytes(segment_bytes));
             reader.refuse(

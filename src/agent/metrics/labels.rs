@@ -2,6 +2,8 @@
 
 use revenium_event::Kind;
 
+use crate::drain::Reason;
+
 /// An enum whose variants are a label's values.
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -46,10 +48,8 @@ label! {
         Full = "full",
         /// The agent is stopping.
         Stopping = "stopping",
-        /// Its sender may not send here.
-        Denied = "denied",
-        /// There are too many connections.
-        Busy = "busy",
+        /// The disk refused the write.
+        Disk = "disk",
     }
 }
 
@@ -82,6 +82,8 @@ label! {
         Redirect = "redirect",
         /// The answer isn't Revenium's: HTML, or a proxy's (407).
         Proxy = "proxy",
+        /// Records wait for a profile that isn't configured.
+        NotConfigured = "not_configured",
         /// Any other answer that isn't about the record.
         Other = "other",
     }
@@ -139,17 +141,15 @@ impl PauseReason {
 }
 
 /// Reasons of dead letters by their frozen codes, from 1 on; a newer version's code counts as `other`.
-pub(super) const DEAD_REASONS: [&str; 9] = [
-    "conflict",
-    "refused-at-intake",
-    "refused-by-upstream",
-    "mismatch",
-    "suspect",
-    "too-large",
-    "refused-alone",
-    "unsendable",
-    OTHER,
-];
+pub(super) const DEAD_REASONS: [&str; Reason::ALL.len() + 1] = {
+    let mut names = [OTHER; Reason::ALL.len() + 1];
+    let mut reason = 0;
+    while reason < Reason::ALL.len() {
+        names[reason] = Reason::ALL[reason].name();
+        reason += 1;
+    }
+    names
+};
 
 /// The place of a dead letter's code in [`DEAD_REASONS`].
 pub(super) fn dead_reason_index(code: u8) -> usize {
@@ -189,6 +189,9 @@ mod tests {
         assert_eq!((kinds[kind_index(8)], kinds[kind_index(255)]), (OTHER, OTHER));
         assert_eq!(DEAD_REASONS[dead_reason_index(1)], "conflict");
         assert_eq!(DEAD_REASONS[dead_reason_index(8)], "unsendable");
+        for reason in Reason::ALL {
+            assert_eq!(DEAD_REASONS[dead_reason_index(reason.code())], reason.name());
+        }
         assert_eq!([0, 9, 255].map(|code| DEAD_REASONS[dead_reason_index(code)]), [OTHER; 3]);
         assert_eq!(WARNINGS[label_index(&WARNINGS, "renamed")], "renamed");
         assert_eq!(WARNINGS[label_index(&WARNINGS, "mangled")], OTHER);

@@ -20,7 +20,7 @@ pub(super) struct StoreMetrics {
     ledger_imbalance: IntGauge,
     damaged_regions: IntGauge,
     lost_events: IntGauge,
-    index_lag_chunks: IntGauge,
+    index_lag_bytes: IntGauge,
     /// Counted by the queue since start, each with how to find it. One scrape at a time raises them.
     counted: Mutex<Vec<(IntCounter, Count)>>,
 }
@@ -79,7 +79,11 @@ impl StoreMetrics {
                 "lost_events",
                 "Acknowledged events destroyed by damage since the log was made.",
             )?,
-            index_lag_chunks: gauge(r, "index_lag_chunks", "Chunks that the index has yet to take in.")?,
+            index_lag_bytes: gauge(
+                r,
+                "index_lag_bytes",
+                "Bytes of the log that the index has yet to follow.",
+            )?,
             counted: Mutex::new(counted.collect::<Result<_>>()?),
         };
         metrics.fill(&QueueStats::default(), 0);
@@ -103,7 +107,7 @@ impl StoreMetrics {
             (&self.ledger_imbalance, stats.imbalance),
             (&self.damaged_regions, stats.damaged_regions),
             (&self.lost_events, stats.lanes.iter().map(|lane| lane.ledger.lost).sum()),
-            (&self.index_lag_chunks, stats.index_lag_chunks),
+            (&self.index_lag_bytes, stats.index_lag_bytes),
         ] {
             gauge.set(signed(value));
         }

@@ -23,9 +23,10 @@ use crate::tasks::{Deadlines, TaskError, Tasks};
 pub use ready::Ready;
 pub use shell::Shell;
 
-/// For reading every accepted connection to its end, and for the log's last flush. A connection
-/// that stays silent for so long is closed; its sender resends what wasn't acknowledged.
-const INTAKE_STOP_MAX: Duration = Duration::from_secs(10);
+/// Intake and drain keep their own deadlines; so much later they are aborted.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// For the log's last flush.
 const STORE_STOP_MAX: Duration = Duration::from_secs(10);
 
 /// For a scrape that is on its way.
@@ -60,8 +61,8 @@ async fn live(config: Config, args: &RunArgs, sandbox: Option<sandbox::Prepared>
     let mut signals = StopSignals::install().or_exit(Exit::Io, "cannot handle signals")?;
     let mut tasks = Tasks::default();
     let deadlines = Deadlines {
-        intake: INTAKE_STOP_MAX,
-        drain: config.drain.stop_deadline,
+        intake: parts::INTAKE_STOP_MAX + STOP_GRACE,
+        drain: config.drain.stop_deadline + STOP_GRACE,
         store: STORE_STOP_MAX,
         admin: ADMIN_STOP_MAX,
     };
@@ -91,8 +92,8 @@ async fn start(
     tasks: &mut Tasks,
 ) -> Result<(crate::admin::ControlSocket, Option<tempfile::TempDir>), Failure> {
     let (shell, control) = Shell::start(config, tasks).await?;
-    let (sandbox_listener, sandbox_dir) = sandbox.map(sandbox::Prepared::into_parts).unzip();
-    let ways = parts::start(&shell, sandbox_listener, tasks).await?;
+    let (stand_in, sandbox_dir) = sandbox.map(sandbox::Prepared::into_parts).unzip();
+    let ways = parts::start(&shell, stand_in, tasks).await?;
     let ready = Ready {
         socket: ways.socket,
         relay: None,
@@ -105,7 +106,11 @@ async fn start(
             .write(path)
             .or_exit(Exit::Io, format_args!("cannot write the ready file {}", path.display()))?;
     }
-    info!(admin = ready.admin.map(tracing::field::display), "started");
+    if let (Some(_), Some(socket)) = (&sandbox_dir, &ready.socket) {
+        sandbox::welcome(socket);
+    }
+    let socket = ready.socket.as_deref().map(|path| tracing::field::display(path.display()));
+    info!(socket, admin = ready.admin.map(tracing::field::display), "started");
     Ok((control, sandbox_dir))
 }
 

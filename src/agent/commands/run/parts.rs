@@ -2,17 +2,27 @@
 //!
 //! The shell is up when [`start`] is called: `/readyz` answers 503 and names what isn't ready yet,
 //! until each part has said so on the board. An error here ends the process with its exit code.
+//! Stopping goes the other way round: intake while the log still takes it, then the drain, then
+//! the log and the stand-in.
+
+mod count;
+mod drain;
+mod intake;
+mod log;
+mod view;
 
 use std::path::PathBuf;
 
-use tokio::net::TcpListener;
-
 use super::Shell;
+use super::sandbox::StandIn;
 use crate::exit::Failure;
 use crate::tasks::Tasks;
 
 /// What must report `ready` on the board before `/readyz` answers 200.
-pub(super) const NAMES: [&str; 3] = ["log", "index", "socket"];
+pub(super) const NAMES: [&str; 3] = [log::LOG, log::INDEX, intake::SOCKET];
+
+/// How long connections may take to be read to their end and acknowledged when the agent stops.
+pub(super) use intake::STOP_MAX as INTAKE_STOP_MAX;
 
 /// The ways in that were opened.
 pub(super) struct Ways {
@@ -22,23 +32,15 @@ pub(super) struct Ways {
 
 /// Starts every part.
 pub(super) async fn start(
-    _shell: &Shell,
-    _sandbox: Option<TcpListener>,
-    _tasks: &mut Tasks,
+    shell: &Shell,
+    stand_in: Option<StandIn>,
+    tasks: &mut Tasks,
 ) -> Result<Ways, Failure> {
-    // Place 1, the log. Open the store on `shell.config.data_dir` with `shell.config.store`, on a
-    // blocking thread; while it opens, `shell.board.starting("index", "…")`. Held by another agent:
-    // `Exit::Temporary`; the disk: `Exit::Io`. Then `shell.board.attach_queue(move || queue.stats())`
-    // and `shell.board.ready("log")`, `ready("index")`. Its last flush is a task of `Stage::Store`.
-
-    // Place 2, the stand-in. With `sandbox`, serve it as a task of `Stage::Store` (it must outlive the
-    // drain); its key is `hak_sandbox`.
-
-    // Place 3, the drain. `shell.keys[profile]` follows each key, `keys::translate` turns it into the
-    // drain's own form; `shell.board.attach_drain(…)`;
-    // `Stage::Drain`, whose deadline is `shell.config.drain.stop_deadline`.
-
-    // Place 4, intake. Bind `shell.config.socket`, `Stage::Intake`, `shell.board.ready("socket")`; each
-    // append is made under `shell.board.pulse().begin()`.
-    Ok(Ways { socket: None })
+    let store = log::open(shell, tasks).await?;
+    if let Some(stand_in) = stand_in {
+        stand_in.serve(tasks);
+    }
+    drain::start(shell, &store, tasks)?;
+    let socket = intake::start(shell, store, tasks)?;
+    Ok(Ways { socket: Some(socket) })
 }

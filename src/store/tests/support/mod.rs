@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use revenium_store::{Appended, AppendError, Lane, NewRecord, Options, Record, Store, Tap};
+use revenium_store::{AppendError, Appended, Lane, NewRecord, Options, Record, Store, Tap};
 
 const SECTOR: usize = 512;
 
