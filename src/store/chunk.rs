@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use revenium_migrations::log_v1::{
-    self as v1, CHUNK_HEADER_BYTES, Checkpoint, ChunkHeader, ChunkKind, Dead, Key, LaneName, Meta, Notes, Records,
-    Relocation,
+    self as v1, CHUNK_HEADER_BYTES, Checkpoint, ChunkHeader, ChunkKind, Dead, Key, LaneName, Meta, Notes,
+    Records, Relocation,
 };
 
 use crate::segment::{Pos, Segment};
@@ -42,11 +42,23 @@ impl Encoded {
         let metas = records.iter().map(|r| meta_of(r, &mut profiles)).collect();
         let directory = v1::encode(&Records { profiles: profiles.names, metas });
         let bodies = records.iter().map(|r| &r.body[..]);
-        Self::with_bodies(ChunkKind::Records, first_seq, count(records.len()), directory, bodies, compress_bytes_min)
+        Self::with_bodies(
+            ChunkKind::Records,
+            first_seq,
+            count(records.len()),
+            directory,
+            bodies,
+            compress_bytes_min,
+        )
     }
 
     /// Records of the chunk that began with `base`, moved.
-    pub(crate) fn relocation(base: u64, moved: &Relocation, bodies: &[Bytes], compress_bytes_min: u64) -> Self {
+    pub(crate) fn relocation(
+        base: u64,
+        moved: &Relocation,
+        bodies: &[Bytes],
+        compress_bytes_min: u64,
+    ) -> Self {
         let bodies = bodies.iter().map(|b| &b[..]);
         let directory = v1::encode(moved);
         let n = count(moved.seqs.len());
@@ -76,7 +88,8 @@ impl Encoded {
         let mut raw = Vec::new();
         bodies.for_each(|b| raw.extend_from_slice(b));
         let raw_bytes = len_u32(raw.len());
-        let mut encoded = Self { kind, codec: CODEC_NONE, first_seq, count, directory, bodies: raw, raw_bytes };
+        let mut encoded =
+            Self { kind, codec: CODEC_NONE, first_seq, count, directory, bodies: raw, raw_bytes };
         if u64::from(raw_bytes) >= compress_bytes_min
             && let Ok(packed) = zstd::bulk::compress(&encoded.bodies, ZSTD_LEVEL)
             && packed.len() < encoded.bodies.len()
@@ -146,7 +159,9 @@ pub(crate) fn header_at(segment: &Segment, offset: u64, limit: u64) -> io::Resul
     }
     let mut b = [0; CHUNK_HEADER_BYTES];
     segment.file.read_at(&mut b, offset)?;
-    let Ok((header, crc)) = ChunkHeader::decode(&b, v1::crc_seed(segment.id, offset)) else { return Ok(None) };
+    let Ok((header, crc)) = ChunkHeader::decode(&b, v1::crc_seed(segment.id, offset)) else {
+        return Ok(None);
+    };
     let at = ChunkAt { pos: Pos { ordinal: segment.ordinal, offset }, header, crc };
     Ok((at.end() <= limit).then_some(at))
 }

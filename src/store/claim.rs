@@ -101,7 +101,11 @@ fn release(shared: &Shared, seqs: &[u64]) {
     }
 }
 
-fn still_at(shared: &Shared, chosen: &Chosen, lane: &revenium_migrations::log_v1::LaneName) -> Result<bool, ReadError> {
+fn still_at(
+    shared: &Shared,
+    chosen: &Chosen,
+    lane: &revenium_migrations::log_v1::LaneName,
+) -> Result<bool, ReadError> {
     if shared.listed(chosen.at.ordinal).is_none() {
         return Ok(false);
     }

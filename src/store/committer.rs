@@ -11,14 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use revenium_migrations::log_v1::{Gone, LaneName, Note, Notes, Producer, SegmentHeader};
-use tokio::sync::oneshot;
 
 use crate::chunk::{Chain, Encoded};
 use crate::dedup::{Dedup, Known, key_bits};
 use crate::error::AppendError;
 use crate::scan::{FIRST_CHUNK, Until};
 use crate::segment::{Pos, Segment};
-use crate::shared::{Inbox, Job, JobChunk, Listed, Pending, Shared, Submission, add, lock};
+use crate::shared::{Answer, Inbox, Job, JobChunk, Listed, Pending, Shared, Submission, add, lock};
 use crate::types::{Appended, DEAD_REASON_CONFLICT, DeadNote, NewRecord, Seq};
 use crate::watermark::{Mark, Watermark};
 
@@ -69,7 +68,7 @@ impl Work {
 #[derive(Default)]
 struct Group {
     records: Vec<NewRecord>,
-    answers: Vec<(oneshot::Sender<Result<Vec<Appended>, AppendError>>, Vec<Appended>)>,
+    answers: Vec<(Answer, Vec<Appended>)>,
     duplicates: u64,
     conflicts: u64,
 }
@@ -121,8 +120,7 @@ impl Committer {
         let mut notes_bytes = 0;
         while let Some(next) = inbox.notes.front() {
             notes_bytes += pending_bytes(next);
-            if work.notes.len() >= NOTES_MAX
-                || (!work.notes.is_empty() && notes_bytes > group_bytes_max / 8)
+            if work.notes.len() >= NOTES_MAX || (!work.notes.is_empty() && notes_bytes > group_bytes_max / 8)
             {
                 break;
             }
@@ -260,9 +258,14 @@ impl Committer {
         let mut chunks = Vec::new();
         let (mut from, mut bytes) = (0, 0u64);
         for (i, record) in records.iter().enumerate() {
-            let full = i - from >= o.chunk_records_max || bytes + record.body.len() as u64 > o.chunk_bytes_max;
+            let full =
+                i - from >= o.chunk_records_max || bytes + record.body.len() as u64 > o.chunk_bytes_max;
             if i > from && full {
-                chunks.push(Encoded::records(first_seq + from as u64, &records[from..i], o.compress_bytes_min));
+                chunks.push(Encoded::records(
+                    first_seq + from as u64,
+                    &records[from..i],
+                    o.compress_bytes_min,
+                ));
                 (from, bytes) = (i, 0);
             }
             bytes += record.body.len() as u64;
@@ -303,9 +306,8 @@ impl Committer {
         let at_least = if for_records { 2 } else { 1 };
         self.shared.wake_preparer();
         let shared = self.shared.clone();
-        let mut space = shared
-            .space
-            .wait(SEGMENT_WAIT_MAX, |s| s.prepared.len() >= at_least || s.exhausted.is_some());
+        let mut space =
+            shared.space.wait(SEGMENT_WAIT_MAX, |s| s.prepared.len() >= at_least || s.exhausted.is_some());
         if space.prepared.len() < at_least {
             return false;
         }

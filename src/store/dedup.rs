@@ -79,7 +79,8 @@ impl Dedup {
         key: Option<KeyBits>,
         fingerprint: u64,
     ) -> Known {
-        let seen_number = number.is_some_and(|(p, n)| self.producers.get(&p).is_some_and(|s| s.numbers.contains(n)));
+        let seen_number =
+            number.is_some_and(|(p, n)| self.producers.get(&p).is_some_and(|s| s.numbers.contains(n)));
         match key.and_then(|k| self.keys.get(&k)) {
             Some(known) if *known == fingerprint => Known::Resend,
             Some(_) => Known::Conflict,

@@ -75,10 +75,15 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     options.check().map_err(OpenError::Options)?;
     let dir = &options.dir;
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error("make the store's directory", dir))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(io_error("make the store's directory", dir))?;
     let lock = take_lock(dir)?;
     let read = io_error("read the log in", dir);
-    let (mut watermark, mark) = Watermark::open(dir, options.tap.clone()).map_err(io_error("open the watermark in", dir))?;
+    let (mut watermark, mark) =
+        Watermark::open(dir, options.tap.clone()).map_err(io_error("open the watermark in", dir))?;
     let found = segment::list(dir, options.tap.as_ref()).map_err(io_error("list the log in", dir))?;
     let highest = found.last().map_or(0, |s| s.ordinal).max(mark.map_or(0, |m| m.end.ordinal));
     let (live, mut prepared) = classify(found, mark, dir)?;
@@ -87,7 +92,7 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     let mut states = BTreeMap::new();
     let (mut end, mut chain) = walk(options, &mut table, &mut dedup, &mut states).map_err(read)?;
     chain.next_seq = chain.next_seq.max(1);
-    if let Some(mark) = mark.filter(|m| m.end > end) {
+    if let Some(mark) = mark.filter(|m| m.end > end || (m.end == end && m.crc != chain.crc)) {
         // Acknowledged records are missing at the tail; the index tells how many.
         tracing::error!(log_ends = ?end, acknowledged_to = ?mark.end, "the end of the log is missing");
         chain = Chain { next_seq: mark.next_seq.max(chain.next_seq), crc: mark.crc };
@@ -218,7 +223,9 @@ fn list(live: Live, mark: Option<Mark>) -> Table {
             (None, Some(mark)) if is_last && mark.end.ordinal == segment.ordinal => {
                 Until::AtLeast(mark.end.offset)
             }
-            (None, Some(mark)) if is_last && mark.end.ordinal < segment.ordinal => Until::AtLeast(FIRST_CHUNK),
+            (None, Some(mark)) if is_last && mark.end.ordinal < segment.ordinal => {
+                Until::AtLeast(FIRST_CHUNK)
+            }
             _ => Until::Unknown,
         };
         after = header;
@@ -248,9 +255,13 @@ fn walk(
     }
     let newest = needed.max(options.kept_segments + 2);
     let mut end = Pos::default();
-    let mut chain = None;
+    let mut chain: Option<Chain> = None;
     for listed in table.segments.values().skip(table.segments.len().saturating_sub(newest)) {
         end = Pos { ordinal: listed.segment.ordinal, offset: FIRST_CHUNK };
+        if let Begins::With(header) = listed.segment.begins()? {
+            // The segment before this one may be gone; its header knows the link all the same.
+            chain = Some(Chain { next_seq: header.first_seq, crc: header.prev_crc });
+        }
         loop {
             match scan::step(&listed.segment, end.offset, listed.until, chain)? {
                 Step::Chunk(at, directory) => {

@@ -120,8 +120,7 @@ fn survivors(index: &Index, chunk: &Decoded, base: u64, at: Pos) -> Result<Vec<S
     let mut found = Vec::new();
     for (i, seq) in chunk.seqs.iter().enumerate() {
         let Some(lane) = chunk.lane_name(i) else { continue };
-        let waits =
-            index.entry(&lane, base)?.is_some_and(|e| Pos::from(e.at) == at && e.has(seq - base));
+        let waits = index.entry(&lane, base)?.is_some_and(|e| Pos::from(e.at) == at && e.has(seq - base));
         let dead = if waits { None } else { index.dead_entry(Seq(*seq))?.filter(|d| Pos::from(d.at) == at) };
         if waits || dead.is_some() {
             found.push(Survivor { i, seq: *seq, lane, dead: dead.map(|d| d.note) });
@@ -169,9 +168,14 @@ fn lose_chunk(shared: &Shared, listed: &Listed, at: Pos, end: u64) {
     quarantine::keep(shared, &listed.segment, at.offset, end);
     let lost = {
         let guard = lock(&shared.index);
-        guard.as_ref().and_then(|index| index.records_at(at).ok()).unwrap_or_default()
+        guard.as_ref().and_then(|index| index.records_where(|place| place == at).ok()).unwrap_or_default()
     };
-    tracing::error!(records = lost.len(), segment = at.ordinal, offset = at.offset, "records are lost to damage");
+    tracing::error!(
+        records = lost.len(),
+        segment = at.ordinal,
+        offset = at.offset,
+        "records are lost to damage"
+    );
     shared.note(lost.into_iter().map(|(lane, seq)| Pending::Gone(Gone::Lost, lane, seq)));
 }
 

@@ -118,8 +118,7 @@ fn still_needed(shared: &Shared, listed: &Listed, going: &[u64]) -> std::io::Res
 }
 
 fn carry_chunk(index: &Index, at: &ChunkAt, directory: &[u8], going: &[u64], notes: &mut Vec<Note>) {
-    let elsewhere =
-        |seq: u64| index.segments().any(|(o, s)| !going.contains(&o) && s.entry.may_hold(seq));
+    let elsewhere = |seq: u64| index.segments().any(|(o, s)| !going.contains(&o) && s.entry.may_hold(seq));
     match at.header.kind {
         ChunkKind::Records => {
             let Some((_, records)) = chunk::numbered(at, directory) else { return };

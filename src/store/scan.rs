@@ -52,9 +52,10 @@ pub(crate) fn step(segment: &Segment, offset: u64, until: Until, chain: Option<C
             return Ok(Step::Chunk(found.0, found.1));
         }
         // Never acknowledged: it counts only if it is whole and follows the chunk before.
-        let linked = offset >= sure && chain.is_none_or(|c| {
-            c.crc == found.0.header.prev_crc && c.next_seq <= found.0.header.prev_next_seq
-        });
+        let linked = offset >= sure
+            && chain.is_none_or(|c| {
+                c.crc == found.0.header.prev_crc && c.next_seq <= found.0.header.prev_next_seq
+            });
         if linked && chunk::bodies(segment, &found.0)?.is_some() {
             return Ok(Step::Chunk(found.0, found.1));
         }

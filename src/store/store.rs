@@ -15,14 +15,14 @@ use crate::error::{AppendError, ReadError};
 use crate::index::schema::lane_of;
 use crate::maintainer::Maintainer;
 use crate::options::Options;
+use crate::prepare::{self, log_bytes};
 use crate::recover::{OpenError, put_state, recover};
 use crate::shared::{INBOX_PERMITS, Inbox, Pending, Shared, Submission, get, lock};
 use crate::stats::{LaneStats, QueueStats};
 use crate::types::{
-    Appended, DEAD_WORDS_BYTES_MAX, DeadLetter, DeadNote, End, Lane, NewRecord, PROFILE_BYTES_MAX, Record, Seq,
-    Settlement,
+    Appended, DEAD_WORDS_BYTES_MAX, DeadLetter, DeadNote, End, Lane, NewRecord, PROFILE_BYTES_MAX, Record,
+    Seq, Settlement,
 };
-use crate::prepare::{self, log_bytes};
 use crate::{chunk, indexer, quarantine};
 
 /// Bytes of a value kept by [`Store::put_state`].
@@ -142,7 +142,13 @@ impl Store {
     ///
     /// # Errors
     /// [`ReadError`]; nothing stays claimed then.
-    pub fn claim(&self, lane: &Lane, end: End, records_max: usize, now_ms: u64) -> Result<Vec<Record>, ReadError> {
+    pub fn claim(
+        &self,
+        lane: &Lane,
+        end: End,
+        records_max: usize,
+        now_ms: u64,
+    ) -> Result<Vec<Record>, ReadError> {
         claim::claim(&self.inner.shared, &self.inner.cache, lane, end, records_max, now_ms)
     }
 
@@ -161,7 +167,9 @@ impl Store {
             }
             Settlement::Delivered => Pending::Gone(Gone::Delivered, lane, seq.0),
             Settlement::Discarded => Pending::Gone(Gone::Discarded, lane, seq.0),
-            Settlement::Dead(note) => Pending::Note(Note::Dead(lane, seq.0, chunk::dead_of(&cut_words(note)))),
+            Settlement::Dead(note) => {
+                Pending::Note(Note::Dead(lane, seq.0, chunk::dead_of(&cut_words(note))))
+            }
             Settlement::Postponed { not_before_ms, attempts, first_attempt_at_ms } => {
                 let seq = seq.0;
                 Pending::Note(Note::Postponed { lane, seq, not_before_ms, attempts, first_attempt_at_ms })
@@ -293,7 +301,11 @@ impl Store {
         for record in records {
             let out = |what: String| Err(AppendError::OutOfBounds(what));
             if record.body.len() as u64 > o.record_bytes_max {
-                return out(format!("a body of {} bytes, at most {} fit", record.body.len(), o.record_bytes_max));
+                return out(format!(
+                    "a body of {} bytes, at most {} fit",
+                    record.body.len(),
+                    o.record_bytes_max
+                ));
             }
             let profile = &record.lane.profile;
             if profile.is_empty() || profile.len() > PROFILE_BYTES_MAX || profile.contains('\0') {

@@ -148,7 +148,11 @@ impl Index {
     }
 
     /// Begins a rebuild of an empty index from `first`, given the latest checkpoint.
-    pub(crate) fn begin_rebuild(&mut self, first: Pos, checkpoint: Option<v1::Checkpoint>) -> Result<(), Doubt> {
+    pub(crate) fn begin_rebuild(
+        &mut self,
+        first: Pos,
+        checkpoint: Option<v1::Checkpoint>,
+    ) -> Result<(), Doubt> {
         let checkpoint = checkpoint.unwrap_or_default();
         self.meta.rebuilding = true;
         self.meta.damaged_regions = checkpoint.damaged_regions;

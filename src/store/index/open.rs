@@ -46,9 +46,8 @@ fn path(dir: &Path, n: u64) -> PathBuf {
 
 fn folders(dir: &Path) -> Vec<u64> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-    let mut found: Vec<u64> = entries
-        .filter_map(|e| e.ok()?.file_name().to_str()?.strip_prefix("index-")?.parse().ok())
-        .collect();
+    let mut found: Vec<u64> =
+        entries.filter_map(|e| e.ok()?.file_name().to_str()?.strip_prefix("index-")?.parse().ok()).collect();
     found.sort_unstable();
     found
 }

@@ -86,7 +86,8 @@ impl Entry {
     /// The set bits, ascending.
     pub(crate) fn ones(&self) -> impl DoubleEndedIterator<Item = u64> + '_ {
         let words = self.bits.iter().enumerate().filter(|(_, word)| **word != 0);
-        words.flat_map(|(w, word)| (0..64).filter(move |i| word >> i & 1 == 1).map(move |i| w as u64 * 64 + i))
+        words
+            .flat_map(|(w, word)| (0..64).filter(move |i| word >> i & 1 == 1).map(move |i| w as u64 * 64 + i))
     }
 }
 

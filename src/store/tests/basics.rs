@@ -197,8 +197,14 @@ fn settled_segments_are_recycled_and_survivors_move() {
     }
     let store = open(dir.path());
     let left = claim_all(&store, 0, End::Oldest);
-    assert_eq!(left.iter().map(|r| r.seq).collect::<Vec<_>>(), kept.iter().map(|r| r.seq).collect::<Vec<_>>());
-    assert_eq!(left.iter().map(|r| &r.key).collect::<Vec<_>>(), kept.iter().map(|r| &r.key).collect::<Vec<_>>());
+    assert_eq!(
+        left.iter().map(|r| r.seq).collect::<Vec<_>>(),
+        kept.iter().map(|r| r.seq).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        left.iter().map(|r| &r.key).collect::<Vec<_>>(),
+        kept.iter().map(|r| &r.key).collect::<Vec<_>>()
+    );
     let ledger = store.lanes()[0].ledger;
     assert_eq!((ledger.received, ledger.delivered, store.stats().imbalance), (1600, 1596, 0));
 }
@@ -257,7 +263,10 @@ fn a_full_store_says_so_and_takes_in_again_when_room_was_made() {
     assert!(store.wait_ready(LONG));
     let mut stored = 0u64;
     let refused = loop {
-        match append(&store, (0..3).map(|k| record(0, &format!("k{stored}-{k}"), &"x".repeat(2000))).collect()) {
+        match append(
+            &store,
+            (0..3).map(|k| record(0, &format!("k{stored}-{k}"), &"x".repeat(2000))).collect(),
+        ) {
             Ok(_) => stored += 3,
             Err(refused) => break refused,
         }

@@ -17,9 +17,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use revenium_store::{
-    Appended, DeadNote, End, NewRecord, ProducerId, Record, Seq, Settlement, Store,
-};
+use revenium_store::{Appended, DeadNote, End, NewRecord, ProducerId, Record, Seq, Settlement, Store};
 use support::{CrashDisk, append, fast_dir, lane, record, small, text};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -28,18 +26,34 @@ const LANES: u8 = 3;
 #[derive(Debug, Clone)]
 enum Op {
     /// Records of a lane: how many, how large, how they are identified.
-    Append { lane: u8, n: u8, bytes: u16, identity: Identity },
+    Append {
+        lane: u8,
+        n: u8,
+        bytes: u16,
+        identity: Identity,
+    },
     /// The latest acknowledged identified record once more, with the same bytes or others.
-    Resend { same: bool },
+    Resend {
+        same: bool,
+    },
     /// Claims and ends claims.
-    Settle { lane: u8, newest: bool, n: u8, how: How },
+    Settle {
+        lane: u8,
+        newest: bool,
+        n: u8,
+        how: How,
+    },
     RetryDead,
     DiscardDead,
     /// Waits until every settlement is durable.
     Sync,
     Reopen(Loss),
     /// The power goes after some more writes and flushes; `lose` picks sectors.
-    Crash { after: u8, lose: u64, then: Loss },
+    Crash {
+        after: u8,
+        lose: u64,
+        then: Loss,
+    },
     /// One flush fails.
     FailFlush,
     /// Keeps a copy of the index for later.
@@ -176,8 +190,8 @@ impl World {
         self.store = Some(store);
     }
 
-    fn run(&mut self, op: Op) {
-        match op {
+    fn run(&mut self, op: &Op) {
+        match *op {
             Op::Append { lane, n, bytes, identity } => self.append(lane, n, bytes, identity),
             Op::Resend { same } => self.resend(same),
             Op::Settle { lane, newest, n, how } => self.settle(lane, newest, n, how),
@@ -227,12 +241,12 @@ impl World {
     fn append(&mut self, of: u8, n: u8, bytes: u16, identity: Identity) {
         let records: Vec<_> = (0..n).map(|_| self.new_record(of, bytes, identity)).collect();
         self.latest = records.last().filter(|r| r.key_is_identity || r.number.is_some()).cloned();
-        self.append_records(of, records, None);
+        self.append_records(of, &records, None);
     }
 
-    fn append_records(&mut self, of: u8, records: Vec<NewRecord>, replaced: Option<&str>) {
+    fn append_records(&mut self, of: u8, records: &[NewRecord], replaced: Option<&str>) {
         self.counts.records.fetch_add(records.len() as u64, Ordering::Relaxed);
-        let answer = append(self.store(), records.clone());
+        let answer = append(self.store(), records.to_vec());
         for (i, r) in records.iter().enumerate() {
             let body = String::from_utf8(r.body.to_vec()).unwrap();
             let seq = match &answer {
@@ -303,7 +317,8 @@ impl World {
                 How::Released => (Settlement::Released, State::Waiting),
                 How::Postponed => {
                     let at = r.attempts + 1;
-                    let s = Settlement::Postponed { not_before_ms: 9_000, attempts: at, first_attempt_at_ms: 1 };
+                    let s =
+                        Settlement::Postponed { not_before_ms: 9_000, attempts: at, first_attempt_at_ms: 1 };
                     (s, State::Waiting)
                 }
             };
@@ -327,7 +342,7 @@ impl World {
         let of = self.known[&text(&letter.record)].lane;
         let mut again = self.new_record(of, 20, Identity::None);
         again.replaces = Some(letter.record.seq);
-        self.append_records(of, vec![again], Some(&text(&letter.record)));
+        self.append_records(of, &[again], Some(&text(&letter.record)));
     }
 
     fn discard_dead(&mut self) {
@@ -429,10 +444,7 @@ impl World {
                 State::Waiting | State::Dead => is == Some(state),
                 State::Ended | State::Absent => is.is_none(),
             };
-            assert!(
-                fits(known.now) || known.before.is_some_and(fits),
-                "{body} is {is:?}, known {known:?}"
-            );
+            assert!(fits(known.now) || known.before.is_some_and(fits), "{body} is {is:?}, known {known:?}");
             known.now = is.unwrap_or(State::Ended);
             known.before = None;
             known.acknowledged |= is.is_some();
@@ -460,9 +472,13 @@ impl World {
 
 fn newest_index(dir: &Path) -> Option<PathBuf> {
     let of = |e: std::fs::DirEntry| e.file_name().to_str()?.strip_prefix("index-")?.parse::<u64>().ok();
-    std::fs::read_dir(dir).unwrap().flatten().filter_map(|e| Some((of(e)?, ()))).map(|(n, ())| n).max().map(|n| {
-        dir.join(format!("index-{n}"))
-    })
+    std::fs::read_dir(dir)
+        .unwrap()
+        .flatten()
+        .filter_map(|e| Some((of(e)?, ())))
+        .map(|(n, ())| n)
+        .max()
+        .map(|n| dir.join(format!("index-{n}")))
 }
 
 fn copy_dir(from: &Path, to: &Path) {
@@ -491,12 +507,15 @@ fn any_order_of_operations_and_faults_loses_nothing_and_brings_nothing_back() {
     let result = runner.run(&ops(), |ops| {
         let mut world = World::new(counts.clone());
         for op in ops {
-            let t = std::time::Instant::now(); let d = format!("{op:?}");
-            world.run(op);
-            if t.elapsed() > Duration::from_millis(100) { println!("{d} {:?}", t.elapsed()); }
+            let t = std::time::Instant::now();
+            let d = format!("{op:?}");
+            world.run(&op);
+            if t.elapsed() > Duration::from_millis(100) {
+                println!("{d} {:?}", t.elapsed());
+            }
         }
-        world.run(Op::Reopen(Loss::Nothing));
-        world.run(Op::Reopen(Loss::Deleted));
+        world.run(&Op::Reopen(Loss::Nothing));
+        world.run(&Op::Reopen(Loss::Deleted));
         Ok(())
     });
     let n = |c: &AtomicU64| c.load(Ordering::Relaxed);
