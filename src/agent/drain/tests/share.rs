@@ -99,6 +99,15 @@ async fn stopping_lets_requests_end_and_gives_back_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_claim_that_comes_back_after_the_stop_is_given_back() {
+    let mut stage = Stage::new(Script::new(|_| Said::created()));
+    stage.queue.claims_take(Duration::from_millis(1500));
+    stage.queue.add("p", 0, 10);
+    assert_eq!(stage.drain_for(1).await, Summary::default());
+    assert_eq!((stage.queue.claimed(), stage.queue.waiting().len()), (0, 10));
+}
+
+#[tokio::test(start_paused = true)]
 async fn stopping_has_a_deadline_and_what_is_given_up_is_sent_again() {
     let mut stage = Stage::new(Script::new(|asked| match (asked.n, asked.before) {
         (0, 0) => Said::created().after(seconds(9999)),

@@ -56,6 +56,21 @@ async fn a_lone_record_with_a_wrong_key_goes_as_soon_as_the_key_is_right() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn refusals_of_a_wrong_key_do_not_slow_the_right_one() {
+    let mut stage = Stage::new(keyed());
+    stage.keys[0].send_replace(key("wrong"));
+    let (keys, queue) = (stage.keys[0].clone(), stage.queue.clone());
+    queue.add("p", 0, 100);
+    let mend = async move {
+        sleep(seconds(20)).await;
+        keys.send_replace(key("right"));
+        sleep(seconds(1)).await;
+        assert_eq!(queue.delivered(), 100);
+    };
+    stage.drain_while(30, mend).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pause_is_told_with_its_reason_and_survives_a_restart() {
     let mut stage = Stage::new(keyed());
     stage.keys[0].send_replace(key("wrong"));
