@@ -71,6 +71,16 @@ async fn requests_in_flight_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn bytes_in_flight_are_bounded() {
+    let mut stage = Stage::new(Script::new(|_| Said::created().after(seconds(1))));
+    stage.queue.add("p", 0, 200);
+    let large = bytes::Bytes::from(vec![b'x'; 1 << 20]);
+    (0..200).for_each(|n| stage.queue.change(n, |record| record.body = large.clone()));
+    stage.drain_for(20).await;
+    assert_eq!((stage.upstream.in_flight_most(), stage.queue.delivered()), (32, 200));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_that_comes_is_sent_at_once() {
     let mut stage = Stage::new(Script::new(|_| Said::created()));
     stage.settings.pacing = Pacing::Adaptive;
