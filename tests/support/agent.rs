@@ -71,7 +71,8 @@ impl Home {
 
     pub(crate) fn deliver_to_url(&self, url: &str, more: &str) {
         self.configure(&format!(
-            "profiles.default.url = \"{url}\"\ndrain.requests_per_second_max = 5000\n{more}"
+            "profiles.default.url = \"{url}\"\ndrain.requests_per_second_max = 5000\n\
+             store.segment_bytes = \"16MiB\"\n{more}"
         ));
     }
 
