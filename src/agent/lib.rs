@@ -1,4 +1,32 @@
 //! The agent: ways in, the drain, and what an operator sees.
 
+pub mod admin;
+pub mod cli;
+pub mod client;
+pub mod commands;
+pub mod config;
+pub mod drain;
+pub mod exit;
+pub mod guarantee;
+pub mod intake;
+pub mod keys;
+pub mod logging;
+pub mod metrics;
 pub mod queue;
 pub mod sandbox;
+pub mod secret;
+pub mod signals;
+pub mod tasks;
+pub mod upstream;
+
+/// An error and its causes in one line, as it is printed and logged: `what: why: why`.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

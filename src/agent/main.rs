@@ -1,3 +1,23 @@
 //! The `revenium-agent` command.
 
-fn main() {}
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use revenium_agent::cli::{Cli, Command};
+use revenium_agent::commands::{check, run, sandbox, send, status};
+
+fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Send(args) => return send::run(&args, io::stdin(), io::stdout(), io::stderr()).into(),
+        Command::Status(args) => status::run(&args),
+        Command::Sandbox(args) => sandbox::run(args),
+    };
+    let exit = ended.unwrap_or_else(|failure| {
+        eprintln!("revenium-agent: {failure}");
+        failure.exit
+    });
+    exit.into()
+}

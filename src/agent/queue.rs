@@ -3,8 +3,12 @@
 //! The embedded log (`revenium-store`) is the default. Everything above this trait could stand
 //! on another durable queue; nothing above it knows about files, segments or sled.
 
+mod pulse;
+mod store;
+
 use std::future::Future;
 
+pub use pulse::{CommitMark, CommitPulse, Pulsed};
 pub use revenium_store::{AppendError, LaneStats, QueueStats, ReadError};
 pub use revenium_store::{
     Appended, DeadLetter, DeadNote, End, Lane, NewRecord, ProducerId, Record, Seq, Settlement,

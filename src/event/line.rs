@@ -196,6 +196,12 @@ pub enum Code {
     Full,
     /// The agent is going away; send it to the next one.
     Stopping,
+    /// The agent's disk refused the write; send it again later.
+    Disk,
+    /// This user may not send here. Said once, before the connection is closed.
+    Denied,
+    /// There are too many connections; come back later. Said once, before the connection is closed.
+    Busy,
 }
 
 impl From<RefusalCode> for Code {

@@ -1,0 +1,23 @@
+//! What an operator sees of a running agent, over HTTP.
+//!
+//! Two doors, one service: `[admin].listen` for machines and browsers, and a Unix socket in the
+//! data directory for `revenium-agent status`, which alone also tells `/status` in full. Parts
+//! report to the [`Board`]; the doors only read it. Nothing here changes anything.
+
+mod board;
+mod control;
+mod health;
+mod page;
+mod route;
+mod serve;
+mod status;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use board::{Board, DrainView, Facts, PauseView, ProfileFacts};
+pub use control::{ControlSocket, ask};
+pub use health::{Health, judge};
+pub use route::Door;
+pub use serve::{Listener, serve};
+pub use status::{Pace, Pause, ProfileStatus, Status};

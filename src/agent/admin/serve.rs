@@ -1,0 +1,117 @@
+//! Accepts connections on a door and answers one request on each.
+//!
+//! Bounded everywhere: connections at a time, bytes and time of a request's head, time of the whole
+//! exchange. Connections close after one answer, so that stopping never waits for an idle one.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tracing::{debug, warn};
+
+use super::board::now_ms;
+use super::{Board, Door, route};
+use crate::metrics::Metrics;
+use crate::tasks::{Group, Stop, TaskResult};
+
+/// Most connections at a time; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Most bytes and headers of a request's head. Browsers send about 1 KiB.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+const HEADERS_MAX: usize = 64;
+
+/// For a request's head, and for the whole exchange.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// After a failed accept, such as for want of file descriptors: trying again at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A bound door.
+pub enum Listener {
+    /// `[admin].listen`.
+    Tcp(TcpListener),
+    /// The control socket.
+    Unix(UnixListener),
+}
+
+/// Serves until told to stop, then finishes what was begun.
+pub async fn serve(
+    listener: Listener,
+    door: Door,
+    board: Arc<Board>,
+    metrics: Metrics,
+    mut stop: Stop,
+) -> TaskResult {
+    let mut connections = Group::new("admin connection", CONNECTIONS_MAX);
+    loop {
+        tokio::select! {
+            () = stop.requested() => break,
+            () = accept(&listener, door, &board, &metrics, &mut connections) => {}
+        }
+    }
+    // Stop accepting before waiting: later connections are refused, not left hanging.
+    drop(listener);
+    connections.finish().await;
+    Ok(())
+}
+
+/// Accepts one connection, or pauses after a failure. Cancel-safe: accepting is.
+async fn accept(
+    listener: &Listener,
+    door: Door,
+    board: &Arc<Board>,
+    metrics: &Metrics,
+    connections: &mut Group,
+) {
+    connections.room().await;
+    let (board, metrics) = (board.clone(), metrics.clone());
+    let failed = match listener {
+        Listener::Tcp(listener) => match listener.accept().await {
+            Ok((stream, _)) => return connections.spawn(exchange(stream, door, board, metrics)),
+            Err(error) => error,
+        },
+        Listener::Unix(listener) => match listener.accept().await {
+            Ok((stream, _)) => return connections.spawn(exchange(stream, door, board, metrics)),
+            Err(error) => error,
+        },
+    };
+    note_failure(&failed);
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+fn note_failure(error: &io::Error) {
+    warn!(error = %error, "cannot accept a connection");
+}
+
+async fn exchange<S>(stream: S, door: Door, board: Arc<Board>, metrics: Metrics)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let response =
+            route::answer(door, request.method(), request.uri().path(), &board, &metrics, now_ms());
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(EXCHANGE_TIME_MAX, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(error = %error, "admin connection broke off"),
+        Err(_) => debug!("admin connection took too long"),
+    }
+}

@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::send::SendArgs;
+use crate::config::Flags;
+use crate::sandbox;
+
+/// Meters LLM usage for billing: durable before it acknowledges, delivered to Revenium.
+#[derive(Debug, Parser)]
+#[command(name = "revenium-agent", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take events in and deliver them, until told to stop
+    Run(RunArgs),
+    /// Print the configuration that `run` would use, and where each value comes from
+    Check(CheckArgs),
+    /// Send events to the agent and wait until they are durable
+    Send(Box<SendArgs>),
+    /// Ask the running agent how it does; exits with 0 (ok), 1 (look at it) or 2 (no agent answers)
+    Status(StatusArgs),
+    /// Run a stand-in for Revenium on this machine, for tests
+    #[command(hide = true)]
+    Sandbox(sandbox::Args),
+}
+
+/// Which configuration.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigArgs {
+    /// Configuration file [default: /etc/revenium-agent/config.toml, else the user's]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the log is kept (data_dir)
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Which addresses.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ListenArgs {
+    /// Unix socket that takes events (socket.path)
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Address of metrics, health and the status page; "" is off (admin.listen)
+    #[arg(long, value_name = "IP:PORT")]
+    pub admin: Option<String>,
+}
+
+/// `run`
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Which addresses.
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    /// Send to an embedded stand-in for Revenium, from a data directory of its own
+    #[arg(long)]
+    pub sandbox: bool,
+    /// Written once everything listens: a JSON object with the addresses
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+/// `check`
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Which addresses.
+    #[command(flatten)]
+    pub listen: ListenArgs,
+}
+
+/// `status`
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What these arguments say about the configuration.
+pub fn flags(config: &ConfigArgs, listen: &ListenArgs) -> Flags {
+    Flags {
+        config: config.config.clone(),
+        data_dir: config.data_dir.clone(),
+        socket: listen.socket.clone(),
+        admin: listen.admin.clone(),
+        sandbox: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

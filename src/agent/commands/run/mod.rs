@@ -1,0 +1,141 @@
+//! `run`: the life of the process.
+//!
+//! Configuration, logging, the shell (doors, keys, metrics), then the parts that move events, then
+//! the ready file; from there on until a signal or the first task that ends. Stopping goes intake,
+//! requests in flight, log, doors, each with its deadline. A second signal ends it at once: what was
+//! acknowledged is in the log.
+
+mod parts;
+mod ready;
+mod sandbox;
+mod shell;
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::cli::{self, RunArgs};
+use crate::config::{Config, Surroundings};
+use crate::exit::{Exit, Failure, OrExit};
+use crate::logging;
+use crate::signals::StopSignals;
+use crate::tasks::{Deadlines, TaskError, Tasks};
+pub use ready::Ready;
+pub use shell::Shell;
+
+/// Intake and drain keep their own deadlines; so much later they are aborted.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// For the log's last flush.
+const STORE_STOP_MAX: Duration = Duration::from_secs(10);
+
+/// For a scrape that is on its way.
+const ADMIN_STOP_MAX: Duration = Duration::from_secs(2);
+
+/// For work on blocking threads that nothing waits for any more.
+const THREADS_STOP_MAX: Duration = Duration::from_secs(1);
+
+/// Runs the agent to its end.
+pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .or_exit(Exit::Io, "cannot start the runtime")?;
+    let mut flags = cli::flags(&args.config, &args.listen);
+    // Its address is part of the configuration.
+    let sandbox = if args.sandbox { Some(runtime.block_on(sandbox::Prepared::new())?) } else { None };
+    flags.sandbox = sandbox.as_ref().map(sandbox::Prepared::flags);
+    let config = Config::load(&flags, &Surroundings::of_process())
+        .or_exit(Exit::Config, "the configuration cannot be used")?;
+    logging::init(config.logging).or_exit(Exit::Bug, "cannot start logging")?;
+    raise_file_limit();
+    let ended = runtime.block_on(live(config, args, sandbox));
+    match ended {
+        Ok(Exit::Interrupted) => runtime.shutdown_background(),
+        _ => runtime.shutdown_timeout(THREADS_STOP_MAX),
+    }
+    ended
+}
+
+async fn live(config: Config, args: &RunArgs, sandbox: Option<sandbox::Prepared>) -> Result<Exit, Failure> {
+    let mut signals = StopSignals::install().or_exit(Exit::Io, "cannot handle signals")?;
+    let mut tasks = Tasks::default();
+    let deadlines = Deadlines {
+        intake: parts::INTAKE_STOP_MAX + STOP_GRACE,
+        drain: config.drain.stop_deadline + STOP_GRACE,
+        store: STORE_STOP_MAX,
+        admin: ADMIN_STOP_MAX,
+    };
+    // Opening a large log may take a while, and must not make a signal wait.
+    let _control = tokio::select! {
+        started = start(config, args, sandbox, &mut tasks) => started?,
+        signal = signals.next() => {
+            info!(signal, "stopped before it had started");
+            return Ok(Exit::Ok);
+        }
+    };
+    let cause = tasks.run_until(signals.next()).await;
+    tokio::select! {
+        late = tasks.stop_all(deadlines) => finish(cause, &late),
+        signal = signals.next() => {
+            warn!(signal, "stopped at once by another signal");
+            Ok(Exit::Interrupted)
+        }
+    }
+}
+
+/// Brings everything up; what is returned keeps the control socket's file.
+async fn start(
+    config: Config,
+    args: &RunArgs,
+    sandbox: Option<sandbox::Prepared>,
+    tasks: &mut Tasks,
+) -> Result<(crate::admin::ControlSocket, Option<tempfile::TempDir>), Failure> {
+    let (shell, control) = Shell::start(config, tasks).await?;
+    let (stand_in, sandbox_dir) = sandbox.map(sandbox::Prepared::into_parts).unzip();
+    let ways = parts::start(&shell, stand_in, tasks).await?;
+    let ready = Ready {
+        socket: ways.socket,
+        relay: None,
+        gateway: None,
+        admin: shell.admin,
+        control: control.path().to_owned(),
+    };
+    if let Some(path) = &args.ready_file {
+        ready
+            .write(path)
+            .or_exit(Exit::Io, format_args!("cannot write the ready file {}", path.display()))?;
+    }
+    if let (Some(_), Some(socket)) = (&sandbox_dir, &ready.socket) {
+        sandbox::welcome(socket);
+    }
+    let socket = ready.socket.as_deref().map(|path| tracing::field::display(path.display()));
+    info!(socket, admin = ready.admin.map(tracing::field::display), "started");
+    Ok((control, sandbox_dir))
+}
+
+fn finish(cause: Result<&'static str, TaskError>, late: &[&'static str]) -> Result<Exit, Failure> {
+    match cause {
+        Ok(_) => {
+            // Each was warned about when it was aborted.
+            info!(aborted = late.len(), "stopped");
+            Ok(Exit::Ok)
+        }
+        Err(error) => {
+            let exit = match &error {
+                TaskError::Failed { source, .. } if source.is::<std::io::Error>() => Exit::Io,
+                TaskError::Failed { .. } => Exit::Failure,
+                TaskError::Ended { .. } | TaskError::Panicked { .. } => Exit::Bug,
+            };
+            Err(error).or_exit(exit, "stopped by an error")
+        }
+    }
+}
+
+/// Every connection is a file: take as many as the system lets us, not its cautious default.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Not worth failing for; the limit in effect is a metric.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}

@@ -1,0 +1,46 @@
+//! The parts that move events, in the order they start: log, stand-in, drain, intake.
+//!
+//! The shell is up when [`start`] is called: `/readyz` answers 503 and names what isn't ready yet,
+//! until each part has said so on the board. An error here ends the process with its exit code.
+//! Stopping goes the other way round: intake while the log still takes it, then the drain, then
+//! the log and the stand-in.
+
+mod count;
+mod drain;
+mod intake;
+mod log;
+mod view;
+
+use std::path::PathBuf;
+
+use super::Shell;
+use super::sandbox::StandIn;
+use crate::exit::Failure;
+use crate::tasks::Tasks;
+
+/// What must report `ready` on the board before `/readyz` answers 200.
+pub(super) const NAMES: [&str; 3] = [log::LOG, log::INDEX, intake::SOCKET];
+
+/// How long connections may take to be read to their end and acknowledged when the agent stops.
+pub(super) use intake::STOP_MAX as INTAKE_STOP_MAX;
+
+/// The ways in that were opened.
+pub(super) struct Ways {
+    /// The Unix socket.
+    pub(super) socket: Option<PathBuf>,
+}
+
+/// Starts every part.
+pub(super) async fn start(
+    shell: &Shell,
+    stand_in: Option<StandIn>,
+    tasks: &mut Tasks,
+) -> Result<Ways, Failure> {
+    let store = log::open(shell, tasks).await?;
+    if let Some(stand_in) = stand_in {
+        stand_in.serve(tasks);
+    }
+    drain::start(shell, &store, tasks)?;
+    let socket = intake::start(shell, store, tasks)?;
+    Ok(Ways { socket: Some(socket) })
+}

@@ -1,0 +1,98 @@
+//! What intake and drain tell, as metrics.
+
+use std::time::Duration;
+
+use revenium_event::line::Code;
+use revenium_event::{Kind, Warning};
+
+use crate::drain::{self, Reason};
+use crate::intake::{self, Seen};
+use crate::metrics::{Limit, Metrics, Outcome, Rejected, Via};
+
+/// Counts what it is told.
+pub(super) struct Counted {
+    metrics: Metrics,
+}
+
+impl Counted {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self { metrics }
+    }
+}
+
+impl intake::Observer for Counted {
+    fn connection_opened(&self) {
+        self.metrics.connection_opened();
+    }
+    fn connection_closed(&self) {
+        self.metrics.connection_closed();
+    }
+    fn connection_refused(&self, code: Code) {
+        let limit = if code == Code::Denied { Limit::NotAllowed } else { Limit::Connections };
+        self.metrics.limit_reached(limit);
+    }
+    fn accept_failed(&self) {
+        self.metrics.limit_reached(Limit::Accept);
+    }
+    fn stored(&self, event: &Seen) {
+        self.metrics.received(Via::Socket, event.kind.code(), 1);
+        self.metrics.tokens(&event.tokens);
+    }
+    fn refused(&self, code: Code) {
+        let rejected = match code {
+            Code::Invalid => Rejected::Invalid,
+            Code::TooLarge => Rejected::TooLarge,
+            Code::Conflict => {
+                self.metrics.dead_lettered(Reason::Conflict.code());
+                Rejected::Conflict
+            }
+            Code::Full => Rejected::Full,
+            Code::Stopping => Rejected::Stopping,
+            Code::Disk => Rejected::Disk,
+            // Said of connections, which have their own counts.
+            Code::Denied | Code::Busy => return,
+        };
+        self.metrics.rejected(rejected);
+    }
+    fn refusal_kept(&self) {
+        self.metrics.dead_lettered(Reason::RefusedAtIntake.code());
+    }
+    fn refusal_not_kept(&self) {
+        self.metrics.limit_reached(Limit::KeptRefusals);
+    }
+    fn warned(&self, _kind: Kind, warning: &Warning) {
+        self.metrics.event_warning(warning.what.label());
+    }
+    fn appended(&self, _records: usize, took: Duration) {
+        self.metrics.committed_in(took);
+    }
+    fn throttled(&self) {
+        self.metrics.limit_reached(Limit::LinesPerSecond);
+    }
+    fn held_back(&self) {
+        self.metrics.limit_reached(Limit::InFlight);
+    }
+    fn stalled(&self) {
+        self.metrics.limit_reached(Limit::UnreadAnswers);
+    }
+    fn line_timed_out(&self) {
+        self.metrics.limit_reached(Limit::LineTime);
+    }
+}
+
+impl drain::Observer for Counted {
+    fn settled(&self, settled: &drain::Settled<'_>) {
+        if let Some(outcome) = Outcome::ALL.iter().find(|outcome| outcome.name() == settled.outcome) {
+            self.metrics.requested(*outcome, settled.took);
+            if *outcome == Outcome::Delivered {
+                self.metrics.delivered(settled.lane.route, settled.since_received);
+            }
+        }
+        if let Some(reason) = settled.dead {
+            self.metrics.dead_lettered(reason.code());
+        }
+        if settled.after_key_expiry {
+            self.metrics.sent_after_key_expiry();
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The Unix socket.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use revenium_store::Store;
+
+use super::Shell;
+use super::count::Counted;
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::intake::{Allow, BindError, Limits, Listener, Settings, serve};
+use crate::queue::Pulsed;
+use crate::tasks::{Stage, Tasks};
+
+/// On the board: the socket listens.
+pub(super) const SOCKET: &str = "socket";
+
+/// For reading every accepted connection to its end. A connection that stays silent for so long is
+/// closed; its sender resends what wasn't acknowledged.
+pub(in super::super) const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// Binds the socket and serves it. Returns its path.
+pub(super) fn start(shell: &Shell, store: Arc<Store>, tasks: &mut Tasks) -> Result<PathBuf, Failure> {
+    let settings = settings(&shell.config);
+    let listener = Listener::bind(&settings.path, settings.mode, settings.limits.backlog);
+    let listener = listener.map_err(|error| failure(error, &settings))?;
+    let path = listener.path().to_owned();
+    let queue = Arc::new(Pulsed::new(store, shell.board.pulse().clone()));
+    let observer = Arc::new(Counted::new(shell.metrics.clone()));
+    tasks.spawn(Stage::Intake, "intake", |mut stop| async move {
+        // Connections that are cut off were warned about.
+        serve(listener, queue, settings, observer, async move { stop.requested().await }, STOP_MAX).await;
+        Ok(())
+    });
+    shell.board.ready(SOCKET);
+    Ok(path)
+}
+
+fn settings(config: &Config) -> Settings {
+    let socket = &config.socket;
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    let limits = Limits::default();
+    // What is appended together fits an eighth of a segment: a batch, and one event more.
+    let batch_bytes_max = usize::try_from(config.store.segment_bytes / 32).unwrap_or(usize::MAX);
+    Settings {
+        path: socket.path.clone(),
+        mode: socket.mode,
+        allow: Allow::new(socket.allow_uids.clone(), socket.allow_gids.clone()),
+        profiles: config.profiles.iter().map(|profile| profile.name.as_str().into()).collect(),
+        limits: Limits {
+            connections_max: count(socket.connections_max),
+            connections_per_uid_max: count(socket.connections_per_uid_max),
+            lines_per_second_per_uid_max: socket.lines_per_second_per_uid_max,
+            line_timeout: socket.line_timeout,
+            batch_bytes_max: limits.batch_bytes_max.min(batch_bytes_max),
+            ..limits
+        },
+    }
+}
+
+fn failure(error: BindError, settings: &Settings) -> Failure {
+    let exit = match error {
+        BindError::InUse { .. } => Exit::Temporary,
+        BindError::Io { .. } => Exit::Io,
+        BindError::NotASocket(_) | BindError::PathTooLong(_) | BindError::UnsafeDirectory { .. } => {
+            Exit::Config
+        }
+    };
+    let context = format!("cannot listen on {} (socket.path)", settings.path.display());
+    Failure { exit, error: anyhow::Error::from(error).context(context) }
+}

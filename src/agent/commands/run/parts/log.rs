@@ -1,0 +1,100 @@
+//! The log: opened on a blocking thread, watched, and closed last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use revenium_store::{OpenError, Options, Store};
+use tracing::warn;
+
+use super::Shell;
+use crate::admin::Board;
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::tasks::{Stage, Stop, TaskResult, Tasks, blocking};
+
+/// On the board: the log takes records.
+pub(super) const LOG: &str = "log";
+/// On the board: the index has followed the log, so records can be claimed.
+pub(super) const INDEX: &str = "index";
+
+/// The log's folder in the data directory.
+const DIR: &str = "store";
+
+/// How often the index is looked at until it has followed the log, and after.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY_READY: Duration = Duration::from_secs(1);
+
+/// Opens the log and shows its counts.
+pub(super) async fn open(shell: &Shell, tasks: &mut Tasks) -> Result<Arc<Store>, Failure> {
+    shell.board.starting(LOG, "reading the newest segments");
+    let options = options(&shell.config);
+    let dir = options.dir.display().to_string();
+    let opened = blocking(move || Store::open(options)).await;
+    let opened = opened.ok_or_else(|| Failure::new(Exit::Bug, "stopped while the log was being opened"))?;
+    let store = opened.map_err(|error| failure(error, &dir))?;
+    let store = Arc::new(store);
+    let shown = store.clone();
+    shell.board.attach_queue(move || shown.stats());
+    shell.board.ready(LOG);
+    let (watched, board) = (store.clone(), shell.board.clone());
+    tasks.spawn(Stage::Store, "index watch", |stop| watch_index(watched, board, stop));
+    let closed = store.clone();
+    tasks.spawn(Stage::Store, "log", |stop| close(closed, stop));
+    Ok(store)
+}
+
+fn options(config: &Config) -> Options {
+    let store = &config.store;
+    let profile_bytes_max = store.profile_capacity_bytes;
+    Options {
+        segment_bytes: store.segment_bytes,
+        capacity_bytes: store.capacity_bytes,
+        // As much as the log holds is no budget of its own.
+        profile_bytes_max: if profile_bytes_max >= store.capacity_bytes { 0 } else { profile_bytes_max },
+        free_reserve_bytes: store.free_reserve_bytes,
+        // A refused event is kept as it came, which may be with more than a body has.
+        record_bytes_max: revenium_event::limits::LINE_BYTES_MAX as u64,
+        ..Options::new(config.data_dir.join(DIR))
+    }
+}
+
+fn failure(error: OpenError, dir: &str) -> Failure {
+    let exit = match &error {
+        OpenError::Locked { .. } => Exit::Temporary,
+        OpenError::TooNew { .. } | OpenError::Options(_) => Exit::Config,
+        OpenError::Io { .. } => Exit::Io,
+    };
+    Failure { exit, error: anyhow::Error::from(error).context(format!("cannot open the log in {dir}")) }
+}
+
+/// Says on the board whether the index has followed the log, for as long as the log is open.
+async fn watch_index(store: Arc<Store>, board: Arc<Board>, mut stop: Stop) -> TaskResult {
+    let mut was_ready = false;
+    loop {
+        let is_ready = store.is_ready();
+        if is_ready && !was_ready {
+            board.ready(INDEX);
+        }
+        if !is_ready {
+            let behind_bytes = store.stats().index_lag_bytes;
+            board.starting(INDEX, format!("following the log, {behind_bytes} bytes to go"));
+            if was_ready {
+                warn!(behind_bytes, "the index is made anew; events are taken, and sent once it is ready");
+            }
+        }
+        was_ready = is_ready;
+        let pause = if is_ready { LOOK_EVERY_READY } else { LOOK_EVERY };
+        tokio::select! {
+            () = stop.requested() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Waits for the end and makes what is left durable.
+async fn close(store: Arc<Store>, mut stop: Stop) -> TaskResult {
+    stop.requested().await;
+    // Without a thread the process is going down without waiting; the log doesn't need it to.
+    let _ = blocking(move || store.close()).await;
+    Ok(())
+}

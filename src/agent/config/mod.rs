@@ -1,0 +1,141 @@
+//! What the agent is told to do.
+//!
+//! `RawConfig` is what was written: flags over the environment over `conf.d`
+//! over `config.toml` over defaults, each value with its place. [`Config`] is what it means, and
+//! cannot be wrong: every bound is checked, every key was read once, every problem is reported
+//! with its place before anything starts. `check` prints all of it, secrets masked.
+
+mod error;
+mod layers;
+mod profile;
+mod reader;
+mod section;
+mod surroundings;
+mod unit;
+mod unknown;
+mod url;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use error::{ConfigError, Problem, Source};
+pub use profile::ProfileConfig;
+pub use section::{AdminConfig, DrainConfig, LogFormat, LogLevel, LoggingConfig, SocketConfig, StoreConfig};
+pub use surroundings::Surroundings;
+pub use url::loops_into;
+
+use crate::secret::Secret;
+use layers::RawConfig;
+use reader::Reader;
+
+/// What the command line says; it counts over everything else.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// The configuration file, instead of the system's or the user's.
+    pub config: Option<PathBuf>,
+    /// `data_dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `socket.path`.
+    pub socket: Option<PathBuf>,
+    /// `admin.listen`.
+    pub admin: Option<String>,
+    /// Send to the embedded stand-in instead of any upstream.
+    pub sandbox: Option<SandboxFlags>,
+}
+
+/// Where the embedded stand-in is. Every profile is pointed at it.
+#[derive(Debug, Clone)]
+pub struct SandboxFlags {
+    /// The sandbox's own, temporary data directory; the socket is in it too, unless `--socket` says else.
+    pub data_dir: PathBuf,
+    /// Its base URL.
+    pub url: String,
+    /// The key that it takes.
+    pub key: Secret,
+}
+
+/// Everything the agent is told, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the log, the index and the control socket are.
+    pub data_dir: PathBuf,
+    /// The Unix socket that takes events.
+    pub socket: SocketConfig,
+    /// Metrics, health and the status page.
+    pub admin: AdminConfig,
+    /// The log and its bounds.
+    pub store: StoreConfig,
+    /// Delivery.
+    pub drain: DrainConfig,
+    /// Upstreams and their keys, by name; `default` is always there.
+    pub profiles: Vec<ProfileConfig>,
+    /// What is logged, and how.
+    pub logging: LoggingConfig,
+    /// Every key with its value and the place it was written, for `check`.
+    pub entries: Vec<Entry>,
+    /// What a person should know, though it works.
+    pub warnings: Vec<String>,
+    /// Files that were read.
+    pub files: Vec<PathBuf>,
+}
+
+/// One line of `check`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key in full.
+    pub key: String,
+    /// Its value, masked if it is a secret.
+    pub shown: String,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+impl Config {
+    /// Reads and checks the whole configuration, key files included.
+    pub fn load(flags: &Flags, around: &Surroundings) -> Result<Self, ConfigError> {
+        let mut raw = RawConfig::gather(flags, around);
+        let profile_names = std::mem::take(&mut raw.profiles);
+        let mut reader = Reader::new(&mut raw);
+        let data_dir = section::data_dir(&mut reader, around);
+        let socket = SocketConfig::read(&mut reader, around);
+        let admin = AdminConfig::read(&mut reader);
+        let store = StoreConfig::read(&mut reader);
+        let drain = DrainConfig::read(&mut reader);
+        let logging = LoggingConfig::read(&mut reader);
+        let mut profiles = Vec::new();
+        for name in &profile_names {
+            let profile = ProfileConfig::read(&mut reader, name, around, &admin.listeners());
+            if profile.key.is_none() {
+                raw.warnings.push(format!("profile {name} has no API key: its events are kept, not sent"));
+            }
+            profiles.push(profile);
+        }
+        let entries = reader.finish()?;
+        let (warnings, files) = (raw.warnings, raw.files);
+        Ok(Self { data_dir, socket, admin, store, drain, profiles, logging, entries, warnings, files })
+    }
+
+    /// Only the data directory, for commands that talk to a running agent: they may run as a user
+    /// who can't read its keys, so nothing else is checked.
+    pub fn locate_data_dir(flags: &Flags, around: &Surroundings) -> Result<PathBuf, ConfigError> {
+        let mut raw = RawConfig::gather(flags, around);
+        let mut reader = Reader::new(&mut raw);
+        let data_dir = section::data_dir(&mut reader, around);
+        reader.problems_so_far().map(|()| data_dir)
+    }
+
+    /// The profile `name`, if there is one.
+    pub fn profile(&self, name: &str) -> Option<&ProfileConfig> {
+        self.profiles.iter().find(|profile| profile.name == name)
+    }
+}
+
+impl AdminConfig {
+    /// Our own listeners, for the check that no upstream is one of them.
+    fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
+        self.listen.map(|address| ("admin.listen", address)).into_iter().collect()
+    }
+}

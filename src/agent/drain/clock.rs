@@ -1,0 +1,57 @@
+//! The two clocks of the drain: one to measure waits with, one to write down.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+/// One moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    /// Never steps back; ends with the process.
+    pub(super) at: Instant,
+    /// Milliseconds since 1970; what survives a restart is written in these.
+    pub(super) wall_ms: u64,
+}
+
+impl Now {
+    /// The wall clock's reading at `at`, past or to come.
+    pub(super) fn wall_ms_at(self, at: Instant) -> u64 {
+        let ahead = millis(at.saturating_duration_since(self.at));
+        let behind = millis(self.at.saturating_duration_since(at));
+        self.wall_ms.saturating_add(ahead).saturating_sub(behind)
+    }
+
+    /// The instant of a reading to come; `self.at` for one that has passed.
+    pub(super) fn instant_at(self, wall_ms: u64) -> Instant {
+        self.at + Duration::from_millis(wall_ms.saturating_sub(self.wall_ms))
+    }
+}
+
+/// `duration` in milliseconds, as many as a u64 holds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Where the drain gets the time from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Clock {
+    /// The system's.
+    System,
+    /// Counts on from `wall_ms` at `at` with tokio's clock, which a test can stop and turn.
+    #[cfg(test)]
+    From(Now),
+}
+
+impl Clock {
+    pub(super) fn now(self) -> Now {
+        let at = Instant::now();
+        match self {
+            Self::System => {
+                let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                Now { at, wall_ms: millis(since_1970.unwrap_or_default()) }
+            }
+            #[cfg(test)]
+            Self::From(origin) => Now { at, wall_ms: origin.wall_ms_at(at) },
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Records that fail alone: each try of theirs fails while others of their lane pass.
+//!
+//! A record that meets `Blocked` alone [`BLOCKED_TRIES`] times, or that draws failures alone for a
+//! day, is a dead letter: it would be tried for ever, and it is for a person to see. A try counts
+//! only if others passed since the one before, so that no outage and no wrong key can condemn a
+//! backlog. Kept in memory and bounded; after a restart the tries (not the day) count anew.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use revenium_store::Seq;
+use tokio::time::Instant;
+
+/// Tries alone after which a record that meets `Blocked` is condemned.
+const BLOCKED_TRIES: u32 = 5;
+/// Tries alone, and the time since the first try, after which one that draws failures is condemned.
+const FAILED_TRIES: u32 = 20;
+const FAILED_AGE: Duration = Duration::from_secs(24 * 3600);
+/// More suspects than this at once are no suspects: something else is wrong.
+const SUSPECTS_MAX: usize = 1024;
+/// A suspect that was not tried for so long has ended otherwise. Longer than any backoff.
+const STALE: Duration = Duration::from_secs(4 * 3600);
+
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    of: HashMap<Seq, Suspect>,
+}
+
+/// How often a record was tried, and how often of these alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tries {
+    pub(super) all: u32,
+    pub(super) alone: u32,
+}
+
+#[derive(Debug)]
+struct Suspect {
+    tries: Tries,
+    /// Records that had passed in its lane when it was last tried.
+    passed: u64,
+    tried_at: Instant,
+}
+
+impl Suspects {
+    /// `seq` met `Blocked` when `passed` records of its lane had passed. How often it was tried, or
+    /// nothing if it is condemned.
+    pub(super) fn blocked(&mut self, seq: Seq, passed: u64, now: Instant) -> Option<u32> {
+        let tries = self.tried(seq, passed, now);
+        (tries.alone < BLOCKED_TRIES).then_some(tries.all)
+    }
+
+    /// `seq`, first tried `age` ago, drew a failure. True if it is condemned.
+    pub(super) fn failed(&mut self, seq: Seq, passed: u64, age: Duration, now: Instant) -> bool {
+        self.tried(seq, passed, now).alone >= FAILED_TRIES && age >= FAILED_AGE
+    }
+
+    /// `seq` has ended.
+    pub(super) fn forget(&mut self, seq: Seq) {
+        if !self.of.is_empty() {
+            self.of.remove(&seq);
+        }
+    }
+
+    fn tried(&mut self, seq: Seq, passed: u64, now: Instant) -> Tries {
+        if let Some(suspect) = self.of.get_mut(&seq) {
+            suspect.tries.all = suspect.tries.all.saturating_add(1);
+            suspect.tries.alone += u32::from(passed > suspect.passed);
+            suspect.passed = passed;
+            suspect.tried_at = now;
+            return suspect.tries;
+        }
+        if self.of.len() >= SUSPECTS_MAX {
+            self.of.retain(|_, suspect| now.saturating_duration_since(suspect.tried_at) < STALE);
+        }
+        let tries = Tries { all: 1, alone: 1 };
+        if self.of.len() < SUSPECTS_MAX {
+            self.of.insert(seq, Suspect { tries, passed, tried_at: now });
+        }
+        tries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = FAILED_AGE;
+
+    #[test]
+    fn a_record_is_condemned_only_if_others_passed_between_its_tries() {
+        let now = Instant::now();
+        let mut suspects = Suspects::default();
+        let alone: Vec<_> = (0..5).map(|passed| suspects.blocked(Seq(1), passed, now)).collect();
+        assert_eq!(alone, [Some(1), Some(2), Some(3), Some(4), None]);
+        let together: Vec<_> = (1..=99).map(|_| suspects.blocked(Seq(2), 9, now)).collect();
+        assert_eq!(together, (1..=99).map(Some).collect::<Vec<_>>());
+        suspects.forget(Seq(1));
+        assert_eq!(suspects.blocked(Seq(1), 99, now), Some(1));
+    }
+
+    #[test]
+    fn failures_condemn_after_a_day_of_tries_alone() {
+        let now = Instant::now();
+        let mut suspects = Suspects::default();
+        let mut condemned = |seq, others_pass: bool, age| {
+            (1..=40u64).find(|n| suspects.failed(Seq(seq), if others_pass { *n } else { 0 }, age, now))
+        };
+        assert_eq!(condemned(1, true, DAY), Some(20));
+        assert_eq!(condemned(2, true, DAY - Duration::from_secs(1)), None);
+        assert_eq!(condemned(3, false, DAY * 9), None);
+    }
+
+    #[test]
+    fn suspects_are_bounded_and_stale_ones_make_room() {
+        let now = Instant::now();
+        let mut suspects = Suspects::default();
+        for seq in 0..2 * SUSPECTS_MAX as u64 {
+            assert_eq!(suspects.blocked(Seq(seq), 0, now), Some(1));
+        }
+        assert_eq!(suspects.of.len(), SUSPECTS_MAX);
+        suspects.blocked(Seq(u64::MAX), 0, now + STALE);
+        assert_eq!(suspects.of.len(), 1);
+    }
+}

@@ -1,0 +1,323 @@
+//! One connection: lines in, records to the queue, answers out, on one task.
+//!
+//! Reading does not wait for the disk: while batches are being flushed the next ones are read,
+//! parsed and handed over, within bounds on their number and bytes. Whoever does not read its
+//! answers is not read from; after a time its answers are dropped, and what it has sent is
+//! still taken. So it is when it vanishes: an application that is killed loses nothing that the
+//! kernel took from it. Nothing is answered `ok` before its append has returned.
+//!
+//! Stopping shuts the socket for reading first: the sender can add nothing from then on, and
+//! what it had sent before is read, appended and answered.
+
+mod deadline;
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use revenium_event::limits::LINE_BYTES_MAX;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use super::alarm::Alarm;
+use super::answers::Answers;
+use super::batch::Batch;
+use super::door::Door;
+use super::flight::{Append, Flight, Flights};
+use super::line_buffer::{LineBuffer, Step};
+use super::observer::Observer;
+use super::seat::Seat;
+use super::session::{Desk, Flow, Session};
+use super::settings::Limits;
+use crate::queue::{NewRecord, Queue};
+
+/// What all connections share.
+pub(super) struct Shared<Q> {
+    pub(super) queue: Arc<Q>,
+    pub(super) door: Door,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) limits: Limits,
+    /// Room for bodies in flight, in units of [`BUDGET_UNIT_BYTES`].
+    pub(super) budget: Semaphore,
+}
+
+/// A semaphore counts in u32; a byte each would be too fine for it.
+pub(super) const BUDGET_UNIT_BYTES: usize = 1024;
+
+/// Serves one connection to its end.
+pub(super) async fn serve<Q: Queue>(
+    shared: Arc<Shared<Q>>,
+    stream: UnixStream,
+    seat: Seat,
+    stop: watch::Receiver<bool>,
+) {
+    let mut connection = Connection::new(&shared, stream, seat, stop);
+    poll_fn(|cx| connection.poll(cx)).await;
+}
+
+struct Connection<'q, Q> {
+    shared: &'q Shared<Q>,
+    stream: UnixStream,
+    seat: Seat,
+    input: Input,
+    lines: LineBuffer,
+    session: Session,
+    building: VecDeque<Batch>,
+    flights: Flights<'q>,
+    answers: Answers,
+    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_stopping: bool,
+    /// The user's pace: nothing is read before.
+    throttled_until: Option<Instant>,
+    is_held_back: bool,
+    /// When the last byte came, or when we were last not ready for one.
+    read_at: Instant,
+    alarm: Alarm,
+}
+
+/// Bytes read and handled in one turn, about a millisecond of work; then others have theirs.
+const TURN_BYTES: usize = 256 * 1024;
+
+/// What came of looking for lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// There was none, or no room for one.
+    None,
+    /// As many as fit into a batch.
+    Part,
+    /// All that were there.
+    All,
+}
+
+/// How far the sender's side has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    /// More may come.
+    Open,
+    /// Nothing more comes; what is buffered is still to be taken.
+    Ended,
+    /// All that will be taken is taken.
+    Done,
+}
+
+impl<'q, Q: Queue> Connection<'q, Q> {
+    fn new(shared: &'q Shared<Q>, stream: UnixStream, seat: Seat, mut stop: watch::Receiver<bool>) -> Self {
+        let now = Instant::now();
+        shared.observer.connection_opened();
+        Self {
+            shared,
+            stream,
+            seat,
+            input: Input::Open,
+            lines: LineBuffer::new(LINE_BYTES_MAX),
+            session: Session::new(),
+            building: VecDeque::new(),
+            flights: Flights::default(),
+            answers: Answers::new(now),
+            // A stop without a sender is a stop.
+            stop: Box::pin(async move { drop(stop.wait_for(|stopping| *stopping).await) }),
+            is_stopping: false,
+            throttled_until: None,
+            is_held_back: false,
+            read_at: now,
+            alarm: Alarm::default(),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        self.heed_stop(cx);
+        self.flights.poll(cx);
+        self.heed_time(now, cx);
+        let mut bytes_read = 0;
+        loop {
+            self.land(now);
+            self.answers.send(&mut self.stream, cx, now);
+            if self.is_done() {
+                return Poll::Ready(());
+            }
+            match self.take_lines(now, cx) {
+                Taken::Part => break cx.waker().wake_by_ref(),
+                Taken::All if bytes_read >= TURN_BYTES => break cx.waker().wake_by_ref(),
+                Taken::All => continue,
+                Taken::None => {}
+            }
+            match self.read(now, cx) {
+                Some(count) => bytes_read += count,
+                None => break,
+            }
+        }
+        self.alarm.set(self.due(), now, cx);
+        Poll::Pending
+    }
+
+    fn is_done(&self) -> bool {
+        self.input == Input::Done && self.flights.is_empty() && self.answers.is_empty()
+    }
+
+    fn heed_stop(&mut self, cx: &mut Context<'_>) {
+        if !self.is_stopping && self.stop.as_mut().poll(cx).is_ready() {
+            self.is_stopping = true;
+            self.throttled_until = None;
+            self.close_to_more();
+        }
+    }
+
+    /// Lets the sender add nothing; what it has sent can still be read.
+    fn close_to_more(&self) {
+        // Fails only if the other side is gone, and then the same holds.
+        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Read);
+    }
+
+    /// Says what the landed batches came to.
+    fn land(&mut self, now: Instant) {
+        while let Some((flight, landing)) = self.flights.landed() {
+            let observer = &*self.shared.observer;
+            if flight.records > 0 {
+                observer.appended(flight.records, now.saturating_duration_since(flight.since));
+            }
+            flight.receipt.answer(landing, self.answers.out(now), observer);
+        }
+    }
+
+    /// Hands over the lines that are there, up to a batch of them.
+    fn take_lines(&mut self, now: Instant, cx: &mut Context<'_>) -> Taken {
+        if self.input == Input::Done || !self.may_take(now) {
+            return Taken::None;
+        }
+        let (lines, taken) = self.build(now);
+        self.hand_over(now, cx);
+        self.lines.shrink(false);
+        if lines > 0 && !self.is_stopping {
+            let wait = self.seat.lines(lines, now);
+            if !wait.is_zero() {
+                self.shared.observer.throttled();
+                self.throttled_until = now.checked_add(wait);
+            }
+        }
+        taken
+    }
+
+    /// Takes lines from the buffer until a batch is full or no line is left; returns how many.
+    fn build(&mut self, now: Instant) -> (u32, Taken) {
+        let Shared { door, observer, limits, .. } = self.shared;
+        let now_ms = unix_ms();
+        let desk = Desk { door, seat: &self.seat, observer: &**observer, now, now_ms };
+        let mut lines = 0;
+        loop {
+            let is_full = self.building.back().is_some_and(|batch| {
+                batch.lines() >= limits.batch_lines_max || batch.bytes() >= limits.batch_bytes_max
+            });
+            if is_full || self.flights.count() + self.building.len() > limits.in_flight_batches_max {
+                return (lines, Taken::Part);
+            }
+            let flow = match self.lines.next() {
+                Some(Step::Line(line)) => self.session.line(line, &desk, &mut self.building),
+                Some(Step::TooLong(start)) => self.session.too_long(start, &desk, &mut self.building),
+                None if self.input == Input::Ended => {
+                    let rest = self.lines.take_rest();
+                    // Cut off by our stop, half a line is not the sender's mistake.
+                    if !self.is_stopping || is_json(rest) {
+                        let _ = self.session.line(rest, &desk, &mut self.building);
+                    }
+                    Flow::End
+                }
+                None => return (lines, if lines == 0 { Taken::None } else { Taken::All }),
+            };
+            lines += 1;
+            if flow == Flow::End {
+                self.input = Input::Done;
+                return (lines, Taken::All);
+            }
+        }
+    }
+
+    /// Gives what was built to the queue.
+    fn hand_over(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Some(batch) = self.building.pop_front() {
+            let bytes = batch.bytes();
+            let (records, receipt) = batch.close();
+            let count = records.len();
+            let append: Option<Append<'q>> =
+                (count > 0).then(|| Box::pin(append(self.shared, records, bytes)) as Append<'q>);
+            self.flights.start(Flight::new(append, receipt, count, bytes, now), cx);
+        }
+    }
+
+    /// Reads once; returns how many bytes, none at the end. `None` if nothing came, or nothing may.
+    fn read(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<usize> {
+        if self.input != Input::Open || !self.may_take(now) {
+            return None;
+        }
+        // An idle connection waits without a buffer.
+        if self.lines.bytes_held() == 0 && self.stream.poll_read_ready(cx).is_pending() {
+            return None;
+        }
+        let mut room = ReadBuf::new(self.lines.room());
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut room);
+        let count = room.filled().len();
+        match read {
+            Poll::Pending => return None,
+            Poll::Ready(Ok(())) if count > 0 => {
+                self.lines.filled(count);
+                self.read_at = now;
+            }
+            // The end, or a sender that vanished leaving answers unread; all it sent was read before.
+            Poll::Ready(_) => self.input = Input::Ended,
+        }
+        Some(count)
+    }
+
+    /// Whether there is room for another batch, and its sender's pace allows it.
+    fn may_take(&mut self, now: Instant) -> bool {
+        if self.throttled_until.is_some() {
+            return false;
+        }
+        let limits = &self.shared.limits;
+        let has_room = self.flights.count() < limits.in_flight_batches_max
+            && self.flights.bytes() < limits.in_flight_bytes_max
+            && self.answers.bytes_waiting() < limits.answer_bytes_max
+            // One batch waits for its part of the common room; with it landing we are woken.
+            && (self.flights.is_empty() || self.shared.budget.available_permits() > 0);
+        match (self.is_held_back, has_room) {
+            (false, false) => self.shared.observer.held_back(),
+            (true, true) => self.read_at = now,
+            _ => {}
+        }
+        self.is_held_back = !has_room;
+        has_room
+    }
+}
+
+impl<Q> Drop for Connection<'_, Q> {
+    fn drop(&mut self) {
+        self.shared.observer.connection_closed();
+    }
+}
+
+/// Appends within the room that all connections share.
+async fn append<Q: Queue>(
+    shared: &Shared<Q>,
+    records: Vec<NewRecord>,
+    bytes: usize,
+) -> super::flight::Landing {
+    let all = shared.limits.in_flight_bytes_total_max / BUDGET_UNIT_BYTES;
+    let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES).min(all)).unwrap_or(u32::MAX);
+    // Never closed; without a permit the bound would be broken, not an event.
+    let _permit = shared.budget.acquire_many(units).await;
+    shared.queue.append(records).await
+}
+
+fn is_json(line: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,281 @@
+//! From an event's bytes to a record, or to a refusal that does not lose them.
+//!
+//! An event goes to the profile it names, else to its connection's, else to `default`, and only
+//! if that profile is configured: it is never billed to an account it wasn't sent for. What is
+//! refused but is JSON becomes a dead letter in the lane it was meant for, as it came, if the
+//! sender's pace allows; the sender is told in any case.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use revenium_event::{Frozen, Identity, Kind, Minted, Refusal, RefusalCode, freeze, profile_is_valid};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::observer::Seen;
+use crate::queue::{DeadNote, Lane, NewRecord, ProducerId};
+
+/// Reason code of a dead letter that was refused at intake.
+pub const DEAD_REASON_REFUSED_AT_INTAKE: u8 = 2;
+
+/// The profile of events for which nobody named one.
+pub const PROFILE_DEFAULT: &str = "default";
+
+/// Lane of a refused event whose `profile` cannot be a profile's name. It cannot be configured
+/// by accident, and so such an event is never sent anywhere without a person's word.
+const PROFILE_UNUSABLE: &str = "_unusable";
+
+/// Where events come in: which profiles there are.
+#[derive(Debug, Clone)]
+pub struct Door {
+    profiles: Arc<[Arc<str>]>,
+}
+
+/// An event that was taken.
+#[derive(Debug)]
+pub struct Admitted {
+    /// What to append.
+    pub record: NewRecord,
+    /// What to count.
+    pub seen: Seen,
+    /// What the guards changed.
+    pub warnings: Vec<revenium_event::Warning>,
+}
+
+/// An event that was not taken.
+#[derive(Debug)]
+pub struct Turned {
+    /// Why.
+    pub refusal: Refusal,
+    /// The event as a dead letter, if it is JSON and not too large.
+    pub letter: Option<Box<NewRecord>>,
+}
+
+impl Door {
+    /// A door to these profiles.
+    pub fn new(profiles: Vec<Arc<str>>) -> Self {
+        Self { profiles: profiles.into() }
+    }
+
+    /// Makes a record of `event`. `profile` is what the connection asked for, if it did.
+    pub fn admit(
+        &self,
+        event: &[u8],
+        identity: &Identity<'_>,
+        profile: Option<&str>,
+        minted: &Minted,
+    ) -> Result<Admitted, Turned> {
+        let frozen = match freeze(event, identity, minted) {
+            Ok(frozen) => frozen,
+            Err(refusal) => return Err(turn(event, identity, profile, minted, refusal)),
+        };
+        let wanted = frozen.profile.as_deref().or(profile).unwrap_or(PROFILE_DEFAULT);
+        let Some(known) = self.profiles.iter().find(|known| &***known == wanted) else {
+            return Err(turn(event, identity, profile, minted, self.unknown(wanted)));
+        };
+        Ok(admitted(frozen, Arc::clone(known), identity, minted))
+    }
+
+    /// Turns away what `refusal` says of it, and keeps it if it can be kept.
+    pub fn refuse(
+        &self,
+        event: &[u8],
+        identity: &Identity<'_>,
+        profile: Option<&str>,
+        minted: &Minted,
+        refusal: Refusal,
+    ) -> Turned {
+        turn(event, identity, profile, minted, refusal)
+    }
+
+    fn unknown(&self, wanted: &str) -> Refusal {
+        // Names are listed up to a length that a person reads.
+        let mut names = String::new();
+        for name in self.profiles.iter() {
+            if names.len() > 200 {
+                names.push_str(", …");
+                break;
+            }
+            names.push_str(if names.is_empty() { "" } else { ", " });
+            names.push_str(name);
+        }
+        let message = format!("profile {wanted} is not configured here; there is {names}");
+        Refusal { code: RefusalCode::Invalid, field: Some(Cow::Borrowed("profile")), message }
+    }
+}
+
+fn admitted(frozen: Frozen, profile: Arc<str>, identity: &Identity<'_>, minted: &Minted) -> Admitted {
+    let seen = Seen { kind: frozen.kind, tokens: frozen.tokens };
+    let fingerprint = for_profile(frozen.fingerprint, &profile);
+    let record = NewRecord {
+        lane: Lane { profile, route: frozen.kind.code() },
+        key: frozen.idempotency_key.into(),
+        number: number(identity),
+        key_is_identity: frozen.key_is_identity,
+        fingerprint,
+        received_at_ms: minted.now_ms,
+        body: frozen.body.into(),
+        dead: None,
+        replaces: None,
+    };
+    Admitted { record, seen, warnings: frozen.warnings }
+}
+
+/// The fingerprint of an event for this profile. The profile of a connection is not in the
+/// event's bytes, but the same bytes for another account are not a resend. Frozen: it is compared
+/// with fingerprints in the log.
+fn for_profile(fingerprint: u64, profile: &str) -> u64 {
+    // FNV-1a, continued from the event's own hash.
+    profile.bytes().fold(fingerprint, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn number(identity: &Identity<'_>) -> Option<(ProducerId, u64)> {
+    match identity {
+        Identity::Numbered { producer, n } => Some((ProducerId(*producer.as_bytes()), *n)),
+        _ => None,
+    }
+}
+
+/// The members that say where an event was meant to go, read as leniently as JSON allows.
+#[derive(Default, Deserialize)]
+struct Meant<'a> {
+    #[serde(borrow)]
+    kind: Option<&'a serde_json::value::RawValue>,
+    #[serde(borrow)]
+    profile: Option<&'a serde_json::value::RawValue>,
+}
+
+fn turn(
+    event: &[u8],
+    identity: &Identity<'_>,
+    profile: Option<&str>,
+    minted: &Minted,
+    refusal: Refusal,
+) -> Turned {
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(event).is_ok();
+    if !is_json || refusal.code == RefusalCode::TooLarge {
+        return Turned { refusal, letter: None };
+    }
+    let meant: Meant<'_> = serde_json::from_slice(event).unwrap_or_default();
+    let text = |raw: &serde_json::value::RawValue| serde_json::from_str::<String>(raw.get()).ok();
+    let profile = match meant.profile.map(text) {
+        None => profile.unwrap_or(PROFILE_DEFAULT).into(),
+        Some(Some(name)) if profile_is_valid(&name) => name.into(),
+        Some(_) => PROFILE_UNUSABLE.into(),
+    };
+    let kind = meant.kind.and_then(text).and_then(|name| Kind::from_name(&name)).unwrap_or(Kind::Completion);
+    // A resend is known by its number, if it has one. The key is not the event's: a person may
+    // change the event before it is sent, and then it must not meet the old one's answer.
+    let letter = NewRecord {
+        lane: Lane { profile, route: kind.code() },
+        key: uuid::Builder::from_random_bytes(minted.random).into_uuid().to_string().into(),
+        number: number(identity),
+        key_is_identity: false,
+        fingerprint: Uuid::new_v5(&Uuid::NAMESPACE_OID, event).as_u64_pair().0,
+        received_at_ms: minted.now_ms,
+        body: Bytes::copy_from_slice(event),
+        dead: Some(DeadNote {
+            reason: DEAD_REASON_REFUSED_AT_INTAKE,
+            status: 0,
+            words: words(&refusal),
+            at_ms: minted.now_ms,
+        }),
+        replaces: None,
+    };
+    Turned { refusal, letter: Some(Box::new(letter)) }
+}
+
+fn words(refusal: &Refusal) -> String {
+    match &refusal.field {
+        Some(field) => format!("{field}: {}", refusal.message),
+        None => refusal.message.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use revenium_event::Producer;
+
+    use super::*;
+
+    const GOOD: &[u8] =
+        br#"{"model":"claude-sonnet-4","provider":"Anthropic","inputTokenCount":1,"outputTokenCount":2}"#;
+    const MINTED: Minted = Minted { now_ms: 1_795_000_000_000, random: [7; 16] };
+
+    fn door() -> Door {
+        Door::new(vec!["default".into(), "team-a".into()])
+    }
+
+    fn with(member: &str) -> Vec<u8> {
+        [&GOOD[..GOOD.len() - 1], b",", member.as_bytes(), b"}"].concat()
+    }
+
+    #[test]
+    fn an_event_goes_to_the_profile_it_names_then_to_its_connections_then_to_the_default() {
+        let named = with(r#""profile":"team-a""#);
+        for (event, of_connection, lane) in [
+            (GOOD, None, "default"),
+            (GOOD, Some("team-a"), "team-a"),
+            (&*named, None, "team-a"),
+            (&*named, Some("default"), "team-a"),
+        ] {
+            let admitted = door().admit(event, &Identity::Body, of_connection, &MINTED).unwrap();
+            assert_eq!(&*admitted.record.lane.profile, lane);
+            assert_eq!(admitted.record.received_at_ms, MINTED.now_ms);
+            assert!(admitted.record.dead.is_none());
+        }
+    }
+
+    #[test]
+    fn the_same_bytes_for_another_account_are_not_a_resend() {
+        let event = with(r#""transactionId":"t1""#);
+        let fingerprint =
+            |profile| door().admit(&event, &Identity::Body, profile, &MINTED).unwrap().record.fingerprint;
+        assert_eq!(fingerprint(None), fingerprint(Some("default")));
+        assert_ne!(fingerprint(None), fingerprint(Some("team-a")));
+    }
+
+    #[test]
+    fn an_event_for_an_unknown_profile_is_refused_and_kept_under_that_name() {
+        for (event, of_connection) in [(with(r#""profile":"team-b""#), None), (GOOD.to_vec(), Some("team-b"))]
+        {
+            let turned = door().admit(&event, &Identity::Body, of_connection, &MINTED).unwrap_err();
+            assert_eq!(turned.refusal.field.as_deref(), Some("profile"));
+            assert_eq!(
+                turned.refusal.message,
+                "profile team-b is not configured here; there is default, team-a"
+            );
+            let letter = turned.letter.unwrap();
+            assert_eq!(&*letter.lane.profile, "team-b");
+            assert_eq!(&letter.body[..], event);
+            let note = letter.dead.unwrap();
+            assert_eq!((note.reason, note.status), (DEAD_REASON_REFUSED_AT_INTAKE, 0));
+            assert!(note.words.starts_with("profile: profile team-b"), "{}", note.words);
+        }
+    }
+
+    #[test]
+    fn a_refused_event_keeps_its_number_so_that_a_resend_is_not_kept_twice() {
+        let producer = Producer::from_bytes([9; 16]);
+        let identity = Identity::Numbered { producer, n: 5 };
+        let event = with(r#""profile":"no such""#);
+        let letter = |random| {
+            let minted = Minted { random, ..MINTED };
+            door().admit(&event, &identity, None, &minted).unwrap_err().letter.unwrap()
+        };
+        let (first, second) = (letter([1; 16]), letter([2; 16]));
+        assert_eq!(first.number, Some((ProducerId([9; 16]), 5)));
+        assert_eq!(first.fingerprint, second.fingerprint);
+        assert_ne!(first.key, second.key);
+        assert_eq!(&*first.lane.profile, PROFILE_UNUSABLE);
+    }
+
+    #[test]
+    fn what_is_not_json_is_not_kept() {
+        for event in [&b"model=x"[..], b"{\"model\":NaN}", b"{\"model\":\"x\"", b""] {
+            let turned = door().admit(event, &Identity::Body, None, &MINTED).unwrap_err();
+            assert!(turned.letter.is_none(), "{}", String::from_utf8_lossy(event));
+        }
+    }
+}
