@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Agent, Home, Producer, Sandbox, names};
+use crate::support::{Agent, Home, Producer, Sandbox, names, unused_address};
 
 const EVENTS: u64 = 400;
 /// Outstanding together, and so about as many in one chunk of the log.
@@ -18,9 +18,7 @@ const WINDOW: u64 = 20;
 /// A stopped agent whose log holds events, and where they will be sent.
 fn filled() -> (Home, String) {
     let home = Home::new();
-    let reserved = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = reserved.local_addr().expect("bound").to_string();
-    drop(reserved);
+    let address = unused_address();
     home.deliver_to_url(&format!("http://{address}"), "");
     let agent = home.start();
     Producer::new(1).run(&home.socket(), EVENTS, WINDOW).expect("durable");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Home, Line, Sandbox, completion, until};
+use crate::support::{Home, Line, Sandbox, completion, until, unused_address};
 
 /// A small file system of its own; gone with this value.
 struct Disk {
@@ -45,9 +45,7 @@ impl Drop for Disk {
 fn a_full_disk_refuses_events_and_room_lets_them_in_again() {
     let disk = Disk::mount(160);
     let home = Home::new();
-    let reserved = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = reserved.local_addr().expect("bound").to_string();
-    drop(reserved);
+    let address = unused_address();
     let data = disk.path().join("data");
     home.deliver_to_url(
         &format!("http://{address}"),
