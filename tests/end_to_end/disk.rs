@@ -43,7 +43,7 @@ impl Drop for Disk {
 
 #[test]
 fn a_full_disk_refuses_events_and_room_lets_them_in_again() {
-    let disk = Disk::mount(160);
+    let disk = Disk::mount(96);
     let home = Home::new();
     let address = unused_address();
     let data = disk.path().join("data");
@@ -68,7 +68,7 @@ fn a_full_disk_refuses_events_and_room_lets_them_in_again() {
                 break answer;
             }
             acknowledged += 1;
-            assert!(acknowledged < 100_000, "a disk of 160 MiB takes no more than that");
+            assert!(acknowledged < 100_000, "a disk of 96 MiB takes no more than that");
         };
         assert_eq!(refused["code"], "full", "{refused}");
     }
