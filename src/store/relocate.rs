@@ -169,15 +169,18 @@ impl Job {
 
 /// The chunk at `at` cannot be read any more: its survivors are lost, its bytes are kept.
 pub(crate) fn lose(shared: &Shared, at: Pos) {
-    if let Some(listed) = shared.listed(at.ordinal) {
+    let is_new = shared.listed(at.ordinal).is_some_and(|listed| {
         let end = match crate::chunk::header_at(&listed.segment, at.offset, listed.segment.bytes) {
             Ok(Some(found)) => found.end(),
             _ => at.offset + CHUNK_HEADER_BYTES as u64,
         };
-        quarantine::keep(shared, &listed.segment, at.offset, end);
-    }
+        quarantine::keep(shared, &listed.segment, at.offset, end)
+    });
     let lost = {
-        let guard = lock(&shared.index);
+        let mut guard = lock(&shared.index);
+        if let Some(index) = guard.as_mut().filter(|_| is_new) {
+            index.count_damage();
+        }
         guard.as_ref().and_then(|index| index.records_where(|place| place == at).ok()).unwrap_or_default()
     };
     tracing::error!(
