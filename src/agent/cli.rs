@@ -25,7 +25,7 @@ pub enum Command {
     /// Print the configuration that `run` would use, and where each value comes from
     Check(CheckArgs),
     /// Send events to the agent and wait until they are durable
-    Send(SendArgs),
+    Send(Box<SendArgs>),
     /// Ask the running agent how it does; exits with 0 (ok), 1 (look at it) or 2 (no agent answers)
     Status(StatusArgs),
     /// Run a stand-in for Revenium on this machine, for tests

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
+use revenium_migrations::log_v1::LaneName;
+
 use crate::chunk::{Decoded, note_of};
 use crate::error::ReadError;
 use crate::index::schema::{DeadEntry, lane_name};
@@ -48,6 +50,9 @@ impl ChunkCache {
     }
 }
 
+/// Chunks that moved or proved damaged while they were claimed from, before a claim gives up.
+const TRIES_MAX: usize = 64;
+
 pub(crate) fn claim(
     shared: &Shared,
     cache: &ChunkCache,
@@ -57,27 +62,48 @@ pub(crate) fn claim(
     now_ms: u64,
 ) -> Result<Vec<Record>, ReadError> {
     let name = lane_name(lane);
-    let chosen: Vec<Chosen> = with_index(shared, |index| {
-        let mut claims = lock(&shared.claims);
-        let chosen = index.choose(&name, end, records_max, now_ms, |seq| !claims.contains_key(&seq))?;
-        claims.extend(chosen.iter().flat_map(|c| &c.seqs).map(|seq| (*seq, name.clone())));
-        Ok(chosen)
-    })?;
-    if chosen.is_empty() {
-        cache.clear();
-    }
     let mut records = Vec::new();
+    for _ in 0..TRIES_MAX {
+        let chosen: Vec<Chosen> = with_index(shared, |index| {
+            let mut claims = lock(&shared.claims);
+            let chosen = index.choose(&name, end, records_max, now_ms, |seq| !claims.contains_key(&seq))?;
+            claims.extend(chosen.iter().flat_map(|c| &c.seqs).map(|seq| (*seq, name.clone())));
+            Ok(chosen)
+        })?;
+        if chosen.is_empty() {
+            cache.clear();
+            break;
+        }
+        read_chosen(shared, cache, &name, &chosen, &mut records)?;
+        if !records.is_empty() {
+            break;
+        }
+    }
+    add_history(shared, &mut records)?;
+    Ok(records)
+}
+
+/// Reads what was chosen. What cannot be read for now is released; what is lost stays claimed
+/// until the note of its loss is followed.
+fn read_chosen(
+    shared: &Shared,
+    cache: &ChunkCache,
+    lane: &LaneName,
+    chosen: &[Chosen],
+    records: &mut Vec<Record>,
+) -> Result<(), ReadError> {
     for (i, c) in chosen.iter().enumerate() {
         match cache.read(shared, c.at) {
             Ok(Some(chunk)) => {
                 let found = c.seqs.iter().filter_map(|seq| chunk.record(chunk.find(*seq)?));
                 records.extend(found);
             }
+            // Moved meanwhile, or damaged: only the second is a loss.
             Ok(None) => {
-                release(shared, &c.seqs);
-                // Moved meanwhile, or damaged: only the second is a loss.
-                if still_at(shared, c, &name)? {
+                if with_index(shared, |index| index.place_of(lane, c.seqs[0]))? == Some(c.at) {
                     relocate::lose(shared, c.at);
+                } else {
+                    release(shared, &c.seqs);
                 }
             }
             Err(error) => {
@@ -86,12 +112,11 @@ pub(crate) fn claim(
                     return Err(error);
                 }
                 tracing::error!(%error, "cannot read a chunk; its records stay where they are");
-                break;
+                return Ok(());
             }
         }
     }
-    add_history(shared, &mut records)?;
-    Ok(records)
+    Ok(())
 }
 
 fn release(shared: &Shared, seqs: &[u64]) {
@@ -99,17 +124,6 @@ fn release(shared: &Shared, seqs: &[u64]) {
     for seq in seqs {
         claims.remove(seq);
     }
-}
-
-fn still_at(
-    shared: &Shared,
-    chosen: &Chosen,
-    lane: &revenium_migrations::log_v1::LaneName,
-) -> Result<bool, ReadError> {
-    if shared.listed(chosen.at.ordinal).is_none() {
-        return Ok(false);
-    }
-    with_index(shared, |index| index.place_of(lane, chosen.seqs[0])).map(|at| at == Some(chosen.at))
 }
 
 /// Adds what is known of earlier attempts.

@@ -11,14 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use revenium_migrations::log_v1::{Gone, LaneName, Note, Notes, Producer, SegmentHeader};
-use tokio::sync::oneshot;
 
 use crate::chunk::{Chain, Encoded};
 use crate::dedup::{Dedup, Known, key_bits};
 use crate::error::AppendError;
 use crate::scan::{FIRST_CHUNK, Until};
 use crate::segment::{Pos, Segment};
-use crate::shared::{Inbox, Job, JobChunk, Listed, Pending, Shared, Submission, add, lock};
+use crate::shared::{Answer, Inbox, Job, JobChunk, Listed, Pending, Shared, Submission, add, lock};
 use crate::types::{Appended, DEAD_REASON_CONFLICT, DeadNote, NewRecord, Seq};
 use crate::watermark::{Mark, Watermark};
 
@@ -69,7 +68,7 @@ impl Work {
 #[derive(Default)]
 struct Group {
     records: Vec<NewRecord>,
-    answers: Vec<(oneshot::Sender<Result<Vec<Appended>, AppendError>>, Vec<Appended>)>,
+    answers: Vec<(Answer, Vec<Appended>)>,
     duplicates: u64,
     conflicts: u64,
 }

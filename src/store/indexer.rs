@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use revenium_migrations::log_v1::Checkpoint;
+use revenium_migrations::log_v1::{Checkpoint, Gone};
 
 use crate::checkpoint;
 use crate::chunk::{Chain, ChunkAt};
@@ -191,6 +191,22 @@ fn reach_end(shared: &Shared, index: &mut Index, (pos, chain): (Pos, Chain)) -> 
     {
         index.gap(met.next_seq, chain.next_seq, pos);
         index.set_chain(chain);
+    }
+    let vanished: Vec<u64> = {
+        let table = lock(&shared.table);
+        let gone = |(o, s): (u64, &index::SegmentState)| {
+            (s.live > 0 && !table.segments.contains_key(&o)).then_some(o)
+        };
+        index.segments().filter_map(gone).collect()
+    };
+    for ordinal in vanished {
+        let lost = index.records_where(|at| at.ordinal == ordinal)?;
+        tracing::error!(
+            segment = ordinal,
+            records = lost.len(),
+            "a segment's file is gone, with records that were needed"
+        );
+        shared.note(lost.into_iter().map(|(lane, seq)| Pending::Gone(Gone::Lost, lane, seq)));
     }
     let missing = index.take_missing();
     for note in &missing {

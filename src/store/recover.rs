@@ -92,7 +92,7 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     let mut states = BTreeMap::new();
     let (mut end, mut chain) = walk(options, &mut table, &mut dedup, &mut states).map_err(read)?;
     chain.next_seq = chain.next_seq.max(1);
-    if let Some(mark) = mark.filter(|m| m.end > end) {
+    if let Some(mark) = mark.filter(|m| m.end > end || (m.end == end && m.crc != chain.crc)) {
         // Acknowledged records are missing at the tail; the index tells how many.
         tracing::error!(log_ends = ?end, acknowledged_to = ?mark.end, "the end of the log is missing");
         chain = Chain { next_seq: mark.next_seq.max(chain.next_seq), crc: mark.crc };
@@ -255,9 +255,13 @@ fn walk(
     }
     let newest = needed.max(options.kept_segments + 2);
     let mut end = Pos::default();
-    let mut chain = None;
+    let mut chain: Option<Chain> = None;
     for listed in table.segments.values().skip(table.segments.len().saturating_sub(newest)) {
         end = Pos { ordinal: listed.segment.ordinal, offset: FIRST_CHUNK };
+        if let Begins::With(header) = listed.segment.begins()? {
+            // The segment before this one may be gone; its header knows the link all the same.
+            chain = Some(Chain { next_seq: header.first_seq, crc: header.prev_crc });
+        }
         loop {
             match scan::step(&listed.segment, end.offset, listed.until, chain)? {
                 Step::Chunk(at, directory) => {

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use revenium_migrations::log_v1::{Dead, Gone, LaneName, Relocation};
+use revenium_migrations::log_v1::{CHUNK_HEADER_BYTES, Dead, Gone, LaneName, Relocation};
 
 use crate::chunk::{Decoded, ProfileTable};
 use crate::index::{Doubt, Index};
@@ -90,7 +90,7 @@ fn move_chunk(shared: &Shared, listed: &Listed, at: Pos, end: u64, job: &mut Job
     let chunk = match read {
         Ok(Some(chunk)) => chunk,
         Ok(None) => {
-            lose_chunk(shared, listed, at, end);
+            lose(shared, at);
             return Some(());
         }
         Err(error) => {
@@ -163,12 +163,18 @@ impl Job {
     }
 }
 
-/// A chunk that lies in the log and cannot be read any more: its survivors are lost.
-fn lose_chunk(shared: &Shared, listed: &Listed, at: Pos, end: u64) {
-    quarantine::keep(shared, &listed.segment, at.offset, end);
+/// The chunk at `at` cannot be read any more: its survivors are lost, its bytes are kept.
+pub(crate) fn lose(shared: &Shared, at: Pos) {
+    if let Some(listed) = shared.listed(at.ordinal) {
+        let end = match crate::chunk::header_at(&listed.segment, at.offset, listed.segment.bytes) {
+            Ok(Some(found)) => found.end(),
+            _ => at.offset + CHUNK_HEADER_BYTES as u64,
+        };
+        quarantine::keep(shared, &listed.segment, at.offset, end);
+    }
     let lost = {
         let guard = lock(&shared.index);
-        guard.as_ref().and_then(|index| index.records_at(at).ok()).unwrap_or_default()
+        guard.as_ref().and_then(|index| index.records_where(|place| place == at).ok()).unwrap_or_default()
     };
     tracing::error!(
         records = lost.len(),
@@ -177,14 +183,4 @@ fn lose_chunk(shared: &Shared, listed: &Listed, at: Pos, end: u64) {
         "records are lost to damage"
     );
     shared.note(lost.into_iter().map(|(lane, seq)| Pending::Gone(Gone::Lost, lane, seq)));
-}
-
-/// Used when a claim meets a damaged chunk.
-pub(crate) fn lose(shared: &Shared, at: Pos) {
-    let Some(listed) = shared.listed(at.ordinal) else { return };
-    let end = match crate::chunk::header_at(&listed.segment, at.offset, listed.segment.bytes) {
-        Ok(Some(found)) => found.end(),
-        _ => at.offset + 64,
-    };
-    lose_chunk(shared, &listed, at, end);
 }

@@ -97,11 +97,14 @@ pub(crate) struct Inbox {
     pub(crate) ended: bool,
 }
 
+/// Where a caller waits to hear what became of its records.
+pub(crate) type Answer = oneshot::Sender<Result<Vec<Appended>, AppendError>>;
+
 /// Records that one caller wants stored together.
 pub(crate) struct Submission {
     pub(crate) records: Vec<NewRecord>,
     pub(crate) bytes: u64,
-    pub(crate) done: oneshot::Sender<Result<Vec<Appended>, AppendError>>,
+    pub(crate) done: Answer,
     pub(crate) _permit: Option<OwnedSemaphorePermit>,
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::net::UnixListener;
 
+use crate::intake::Peer;
+
 /// Its name in the data directory.
 const NAME: &str = "control.sock";
 
@@ -30,8 +32,11 @@ impl ControlSocket {
     /// `AddrInUse`. Two agents that start in the same instant are told apart by the log's lock.
     pub fn bind(data_dir: &Path) -> io::Result<(UnixListener, Self)> {
         let path = data_dir.join(NAME);
-        if UnixStream::connect(&path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent answers there"));
+        if let Ok(stream) = UnixStream::connect(&path) {
+            let holder = Peer::of(&stream).ok().and_then(|peer| peer.pid);
+            let holder = holder.map_or_else(String::new, |pid| format!(", process {pid}"));
+            let message = format!("another agent answers there{holder}");
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
         // Not longer than the socket's own name, since socket paths are short.
         let new = data_dir.join(format!(".ctl.{}", std::process::id()));

@@ -33,6 +33,8 @@ const LOOK_EACH_MIN: Duration = Duration::from_millis(20);
 const LOOK_EACH: Duration = Duration::from_millis(500);
 /// How often it looks when it knows of nothing.
 const LOOK_EACH_IDLE: Duration = Duration::from_secs(5);
+/// Bytes of bodies on their way, at most: 512 requests with a body of 1 MiB each would be too many.
+const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How often a pace that was learned is written down.
 const SAVE_EACH: Duration = Duration::from_secs(10);
 
@@ -67,6 +69,7 @@ pub(super) struct Account<Q, T, O> {
     /// Records chosen to probe with, waiting for the pace: lane and record.
     probes: Vec<(usize, Record)>,
     in_flight: HashMap<Seq, Flight>,
+    in_flight_bytes: usize,
     work: Work,
     looked_at: Option<Instant>,
     is_stale: bool,
@@ -107,6 +110,7 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
             turn: 0,
             probes: Vec::new(),
             in_flight: HashMap::new(),
+            in_flight_bytes: 0,
             work: Work::default(),
             looked_at: None,
             is_stale: true,
@@ -235,6 +239,9 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
     /// Sends what is claimed and may go. Returns when the pace opens again, if it closed.
     fn send_all(&mut self, now: Now) -> Option<Instant> {
         while let Some(lane) = self.next_lane(now.at) {
+            if self.in_flight_bytes >= IN_FLIGHT_BYTES_MAX {
+                return None;
+            }
             match self.pace.gate(self.in_flight.len(), now.at) {
                 Gate::Open => {}
                 Gate::At(at) => return Some(at),
@@ -273,6 +280,7 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
         };
         let sent = Sent { lane, at: now.at, at_ms: now.wall_ms, is_probe, key_number: profile.key_number };
         self.in_flight.insert(record.seq, Flight::of(&record, now.wall_ms));
+        self.in_flight_bytes += record.body.len();
         self.pace.sent(now.at);
         self.work.send(&self.shared.transport, record, sent, key);
     }

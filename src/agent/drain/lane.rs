@@ -13,8 +13,8 @@ const NEWEST_EACH: u8 = 4;
 const CLAIM_MAX: usize = 256;
 /// Bytes that a claim should bring, at most, going by the bodies seen so far.
 const CLAIM_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
-/// What a body takes until one was seen: a completion with a prompt.
-const BODY_BYTES: f64 = 16.0 * 1024.0;
+/// What a body takes until one was seen: a completion with prompts, as large as they usually get.
+const BODY_BYTES: f64 = 64.0 * 1024.0;
 
 /// The claimed records of one lane.
 #[derive(Debug)]
@@ -117,8 +117,9 @@ impl LaneQueue {
     /// A claim of `asked` records brought these.
     pub(super) fn claimed(&mut self, end: End, asked: usize, records: Vec<Record>) {
         for record in &records {
+            // The largest lately: where there is one large body, more may follow.
             let bytes = (record.body.len() as f64).max(256.0);
-            self.body_bytes += (bytes - self.body_bytes) / 16.0;
+            self.body_bytes = bytes.max(self.body_bytes * 0.98);
         }
         let is_full = records.len() >= asked;
         if end == End::Oldest {
@@ -204,10 +205,10 @@ mod tests {
     #[test]
     fn large_bodies_are_claimed_few_at_a_time() {
         let mut queue = LaneQueue::new(lane(), 0);
-        assert_eq!(queue.claim_max(10_000), 128);
-        queue.claimed(End::Oldest, 99, records(0..99, 1 << 20));
+        assert_eq!(queue.claim_max(10_000), 32);
+        queue.claimed(End::Oldest, 1, records([0], 1 << 20));
         assert_eq!(queue.claim_max(10_000), 2);
-        queue.claimed(End::Oldest, 200, records(0..200, 0));
+        queue.claimed(End::Oldest, 500, records(0..500, 0));
         assert_eq!((queue.claim_max(10_000), queue.claim_max(5), queue.claim_max(0)), (CLAIM_MAX, 5, 1));
     }
 

@@ -1,7 +1,7 @@
 //! Takes records out of the queue and gets them to their upstreams, each settled by itself.
 //!
 //! Per account one loop: a rolling window of requests in flight, filled within the account's
-//! [pace](pace) from its lanes in turn, leaving out what is [paused](pauses). Every answer is
+//! pace (`pace`) from its lanes in turn, leaving out what is paused (`pauses`). Every answer is
 //! classified by `upstream` and settled at once:
 //!
 //! | outcome | the record | besides |
@@ -12,7 +12,7 @@
 //! | `Blocked` | waits | after three records the route, or the profile, pauses |
 //!
 //! A record that fails alone while others of its lane pass becomes a dead letter in the end
-//! ([suspects](suspects)). Nothing else ends a record, and nothing here changes its bytes.
+//! (`suspects`). Nothing else ends a record, and nothing here changes its bytes.
 //!
 //! Bounds: requests in flight, [`IN_FLIGHT_MAX`] an account by default; claimed records, a few
 //! hundred a lane and fewer when they are large. The drain keeps no record that the queue does not

@@ -3,8 +3,12 @@
 use std::sync::Mutex;
 
 use revenium_store::{Lane, Seq};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
 
@@ -26,16 +30,40 @@ impl Drop for StandIn {
 
 impl StandIn {
     async fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        Self::listening(answer.into(), None).await
+    }
+
+    /// The same over TLS, with a certificate of `fixtures/ca.pem` for `localhost`.
+    async fn answering_over_tls(answer: impl Into<Vec<u8>>) -> Self {
+        let certificate = CertificateDer::from_pem_slice(include_bytes!("fixtures/server.pem"));
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("fixtures/server.key"));
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.expect("a certificate")], key.expect("its key"));
+        Self::listening(answer.into(), Some(TlsAcceptor::from(Arc::new(config.expect("a pair"))))).await
+    }
+
+    async fn listening(answer: Vec<u8>, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let requests = Requests::default();
         let kept = requests.clone();
-        let answer: Arc<[u8]> = answer.into().into();
+        let answer: Arc<[u8]> = answer.into();
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             for id in 0.. {
                 let Ok((stream, _)) = listener.accept().await else { return };
-                connections.spawn(serve(id, stream, kept.clone(), answer.clone()));
+                let (kept, answer, tls) = (kept.clone(), answer.clone(), tls.clone());
+                connections.spawn(async move {
+                    match tls {
+                        None => serve(id, stream, kept, answer).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(id, stream, kept, answer).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self { address, requests, task }
@@ -50,7 +78,12 @@ impl StandIn {
     }
 }
 
-async fn serve(id: usize, mut stream: TcpStream, kept: Requests, answer: Arc<[u8]>) {
+async fn serve(
+    id: usize,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    kept: Requests,
+    answer: Arc<[u8]>,
+) {
     let mut read = Vec::new();
     loop {
         let mut buffer = [0; 4096];
@@ -214,6 +247,35 @@ async fn a_proxy_that_is_set_gets_the_request() {
     assert_eq!(reply.status, 201);
     let requests = proxy.requests();
     assert!(requests[0].1.starts_with("post http://127.0.0.1:1/meter/v2/ai/completions "), "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_ones_own_authority_is_trusted_only_with_ca_file() {
+    let upstream = StandIn::answering_over_tls(CREATED).await;
+    let port = upstream.address.rsplit(':').next().expect("a port").to_owned();
+    let base = Base::parse(&format!("https://localhost:{port}"), false).expect("a URL");
+    let ca_pem = Some(include_bytes!("fixtures/ca.pem").to_vec());
+    let trusting = client(&Options { ca_pem, ..options() }, base.clone());
+    assert_eq!(trusting.send(&record(0, "k"), &key()).await.expect("an answer").status, 201);
+    let error = client(&options(), base).send(&record(0, "k"), &key()).await.expect_err("not trusted");
+    assert!(error.to_string().contains("certificate"), "{error}");
+    assert_eq!(upstream.requests().len(), 1, "nothing was sent to whom was not trusted");
+}
+
+/// A proxy of the environment sees neither the key nor the records of plain loopback traffic. In a
+/// process of its own, since the environment is the process's.
+#[test]
+fn plain_loopback_bypasses_the_environments_proxy() {
+    let own = std::env::current_exe().expect("a path");
+    let test = "upstream::client::tests::a_record_is_one_post_with_its_bytes_and_key_over_a_kept_connection";
+    let nowhere = "http://127.0.0.1:1";
+    let ran = std::process::Command::new(own)
+        .args(["--exact", test])
+        .envs([("HTTP_PROXY", nowhere), ("http_proxy", nowhere), ("ALL_PROXY", nowhere)])
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
 }
 
 #[test]

@@ -204,13 +204,14 @@ impl Index {
         Ok(entry.has(seq - base).then(|| entry.at.into()))
     }
 
-    /// Every record that waits or is dead in the chunk at `at`. Looks at all entries: for damage only.
-    pub(crate) fn records_at(&self, at: Pos) -> Result<Vec<(LaneName, u64)>, Doubt> {
+    /// Every record that waits or is dead in a chunk at such a place. Looks at all entries: for
+    /// damage only.
+    pub(crate) fn records_where(&self, place: impl Fn(Pos) -> bool) -> Result<Vec<(LaneName, u64)>, Doubt> {
         let mut found = Vec::new();
         for pair in self.db.scan_prefix(b"w") {
             let (key, value) = pair?;
             let entry: Entry = decode(&value)?;
-            if Pos::from(entry.at) == at {
+            if place(entry.at.into()) {
                 let (lane, base) = schema::parse_entry_key(&key).ok_or(Doubt::Value)?;
                 found.extend(entry.ones().map(|i| (lane.clone(), base + i)));
             }
@@ -218,7 +219,7 @@ impl Index {
         for pair in self.db.scan_prefix(b"d") {
             let (key, value) = pair?;
             let dead: DeadEntry = decode(&value)?;
-            if Pos::from(dead.at) == at {
+            if place(dead.at.into()) {
                 found.push((dead.lane, schema::parse_number_key(&key).ok_or(Doubt::Value)?));
             }
         }

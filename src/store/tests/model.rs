@@ -190,8 +190,8 @@ impl World {
         self.store = Some(store);
     }
 
-    fn run(&mut self, op: Op) {
-        match op {
+    fn run(&mut self, op: &Op) {
+        match *op {
             Op::Append { lane, n, bytes, identity } => self.append(lane, n, bytes, identity),
             Op::Resend { same } => self.resend(same),
             Op::Settle { lane, newest, n, how } => self.settle(lane, newest, n, how),
@@ -241,12 +241,12 @@ impl World {
     fn append(&mut self, of: u8, n: u8, bytes: u16, identity: Identity) {
         let records: Vec<_> = (0..n).map(|_| self.new_record(of, bytes, identity)).collect();
         self.latest = records.last().filter(|r| r.key_is_identity || r.number.is_some()).cloned();
-        self.append_records(of, records, None);
+        self.append_records(of, &records, None);
     }
 
-    fn append_records(&mut self, of: u8, records: Vec<NewRecord>, replaced: Option<&str>) {
+    fn append_records(&mut self, of: u8, records: &[NewRecord], replaced: Option<&str>) {
         self.counts.records.fetch_add(records.len() as u64, Ordering::Relaxed);
-        let answer = append(self.store(), records.clone());
+        let answer = append(self.store(), records.to_vec());
         for (i, r) in records.iter().enumerate() {
             let body = String::from_utf8(r.body.to_vec()).unwrap();
             let seq = match &answer {
@@ -342,7 +342,7 @@ impl World {
         let of = self.known[&text(&letter.record)].lane;
         let mut again = self.new_record(of, 20, Identity::None);
         again.replaces = Some(letter.record.seq);
-        self.append_records(of, vec![again], Some(&text(&letter.record)));
+        self.append_records(of, &[again], Some(&text(&letter.record)));
     }
 
     fn discard_dead(&mut self) {
@@ -509,13 +509,13 @@ fn any_order_of_operations_and_faults_loses_nothing_and_brings_nothing_back() {
         for op in ops {
             let t = std::time::Instant::now();
             let d = format!("{op:?}");
-            world.run(op);
+            world.run(&op);
             if t.elapsed() > Duration::from_millis(100) {
                 println!("{d} {:?}", t.elapsed());
             }
         }
-        world.run(Op::Reopen(Loss::Nothing));
-        world.run(Op::Reopen(Loss::Deleted));
+        world.run(&Op::Reopen(Loss::Nothing));
+        world.run(&Op::Reopen(Loss::Deleted));
         Ok(())
     });
     let n = |c: &AtomicU64| c.load(Ordering::Relaxed);

@@ -34,8 +34,8 @@ fn what_is_wrong_is_said_with_its_place_and_what_would_be_right() {
             "2: store.capacity_bytes: \"10 gigs\" is not a size such as 1048576, \"64MiB\" or \"10GiB\"",
         ),
         (
-            "[store]\ncapacity_bytes = \"16MiB\"",
-            "2: store.capacity_bytes: 16MiB is less than four segments of 64MiB (store.segment_bytes)",
+            "[store]\ncapacity_bytes = \"128MiB\"",
+            "2: store.capacity_bytes: 128MiB is less than four segments of 64MiB (store.segment_bytes)",
         ),
         (
             "[store]\nprofile_capacity_bytes = \"11GiB\"",

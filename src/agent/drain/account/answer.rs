@@ -24,6 +24,7 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
         let Answered { record, sent, answer } = answered;
         let sent = *sent;
         self.in_flight.remove(&record.seq);
+        self.in_flight_bytes = self.in_flight_bytes.saturating_sub(record.body.len());
         let outcome = Outcome::of(answer.as_ref(), now.wall_ms);
         if self.tell_pace(sent, answer, &outcome, now) {
             self.save_pace(now);

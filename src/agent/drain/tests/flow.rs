@@ -54,14 +54,21 @@ async fn an_outage_is_probed_one_at_a_time_and_recovered_from_at_once() {
         false => Said::created(),
     }));
     stage.queue.add("p", 0, 500);
-    stage.drain_for(3700).await;
+    let drain = stage.drain();
+    let status = drain.status();
+    let told = async {
+        sleep(seconds(1800)).await;
+        let (since_ms, next_ms) = status.snapshot()[0].outage.expect("told");
+        assert!(since_ms < START_MS + 10_000 && next_ms >= START_MS + 1_800_000, "{since_ms} {next_ms}");
+    };
+    let (ended, ()) = tokio::join!(drain.run(sleep(seconds(3700))), told);
+    ended.expect("no panic");
     let attempts = stage.upstream.attempts();
     let in_outage = attempts.iter().filter(|attempt| attempt.at > seconds(10) && attempt.at < up_again);
     let probes = in_outage.count();
     assert!((50..150).contains(&probes), "{probes} probes in an hour");
     assert_eq!(stage.queue.delivered(), 500);
-    let status = stage.drain().status().snapshot();
-    assert_eq!(status[0].outage, None);
+    assert_eq!(status.snapshot()[0].outage, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,4 +175,59 @@ async fn a_record_whose_key_revenium_has_forgotten_is_sent_and_counted() {
     });
     stage.drain_for(5).await;
     assert_eq!((stage.queue.delivered(), stage.upstream.after_key_expiry()), (2, 1));
+}
+
+/// Every kind of answer in random order, and drains that are killed at random moments.
+#[tokio::test(start_paused = true)]
+async fn whatever_is_answered_and_whenever_it_is_killed_every_record_ends_once() {
+    for seed in 1..=20 {
+        let answers = move |n: u64, before: usize| {
+            let mut random = Random::seeded(seed * 1_000_003 + n * 101 + before as u64);
+            random.unit();
+            let status = |status| Said::status(status);
+            let said = match before {
+                6.. => Said::created(),
+                _ => match random.between(0.0, 14.0) {
+                    ..4.0 => Said::created(),
+                    ..5.0 => Said::silence(),
+                    ..6.0 => Said::silence().but_takes_it(),
+                    ..7.0 => status(503).header("retry-after", "2"),
+                    ..8.0 => status(500).but_takes_it(),
+                    ..9.0 => status(429).header("retry-after", "1"),
+                    ..10.0 => status(401),
+                    ..11.0 => status(302),
+                    ..12.0 => status(409).body("idempotency_key_in_progress").header("retry-after", "1"),
+                    ..13.0 => status(200).body("<html>"),
+                    _ if n.is_multiple_of(7) => status(400),
+                    _ => status(408),
+                },
+            };
+            said.after(Duration::from_secs_f64(random.between(0.001, 3.0)))
+        };
+        let mut stage = Stage::new(Script::new(move |asked| answers(asked.n, asked.before)));
+        stage.settings.in_flight_max = 8;
+        stage.random = Random::seeded(seed);
+        stage.queue.add("p", 0, 40);
+        stage.queue.add("p", 4, 20);
+        let mut random = Random::seeded(seed);
+        let mut kills = 0;
+        for _ in 0..2000 {
+            if stage.queue.waiting().is_empty() {
+                break;
+            }
+            stage.queue.reopen();
+            let drain = stage.drain();
+            tokio::select! {
+                _ = drain.run(std::future::pending()) => panic!("nobody stopped it"),
+                () = sleep(Duration::from_secs_f64(random.between(0.1, 30.0))) => kills += 1,
+            }
+        }
+        let (delivered, dead) = (stage.queue.delivered(), stage.queue.dead().len());
+        println!(
+            "seed {seed}: {kills} kills, {delivered} delivered, {dead} dead, {} attempts",
+            stage.upstream.attempts().len()
+        );
+        assert_eq!((stage.queue.waiting().len(), delivered + dead), (0, 60));
+        assert!(stage.upstream.billed() >= delivered);
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::Bytes;
 use revenium_store::LaneStats;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::super::clock::Clock;
 use crate::queue::{
@@ -25,6 +27,7 @@ struct State {
     ended: BTreeMap<Seq, Settlement>,
     states: HashMap<String, Vec<u8>>,
     next: u64,
+    claims_take: Duration,
 }
 
 struct Waiting {
@@ -64,6 +67,11 @@ impl MemoryQueue {
         });
         self.changed.notify_one();
         seqs
+    }
+
+    /// A slow disk.
+    pub(super) fn claims_take(&self, claims_take: Duration) {
+        self.state(|state| state.claims_take = claims_take);
     }
 
     /// What a restart of the process does: claims end.
@@ -115,7 +123,7 @@ impl Queue for MemoryQueue {
         now_ms: u64,
     ) -> Result<Vec<Record>, ReadError> {
         tokio::task::yield_now().await;
-        Ok(self.state(|state| {
+        let claimed = self.state(|state| {
             let due = state.waiting.values_mut().filter(|waiting| {
                 !waiting.is_claimed && waiting.record.lane == *lane && waiting.not_before_ms <= now_ms
             });
@@ -127,7 +135,12 @@ impl Queue for MemoryQueue {
                 End::Oldest => due.take(records_max).map(take).collect(),
                 End::Newest => due.rev().take(records_max).map(take).collect(),
             }
-        }))
+        });
+        let takes = self.state(|state| state.claims_take);
+        if !takes.is_zero() {
+            sleep(takes).await;
+        }
+        Ok(claimed)
     }
 
     fn settle(&self, seq: Seq, settlement: Settlement) {

@@ -71,6 +71,16 @@ async fn requests_in_flight_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn bytes_in_flight_are_bounded() {
+    let mut stage = Stage::new(Script::new(|_| Said::created().after(seconds(1))));
+    stage.queue.add("p", 0, 200);
+    let large = bytes::Bytes::from(vec![b'x'; 1 << 20]);
+    (0..200).for_each(|n| stage.queue.change(n, |record| record.body = large.clone()));
+    stage.drain_for(20).await;
+    assert_eq!((stage.upstream.in_flight_most(), stage.queue.delivered()), (32, 200));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_that_comes_is_sent_at_once() {
     let mut stage = Stage::new(Script::new(|_| Said::created()));
     stage.settings.pacing = Pacing::Adaptive;
@@ -96,6 +106,15 @@ async fn stopping_lets_requests_end_and_gives_back_the_rest() {
     assert_eq!(summary, Summary { delivered: 10, ..Summary::default() });
     assert_eq!(start.elapsed().as_secs(), 3);
     assert_eq!((stage.queue.claimed(), stage.queue.waiting().len()), (0, 990));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_comes_back_after_the_stop_is_given_back() {
+    let mut stage = Stage::new(Script::new(|_| Said::created()));
+    stage.queue.claims_take(Duration::from_millis(1500));
+    stage.queue.add("p", 0, 10);
+    assert_eq!(stage.drain_for(1).await, Summary::default());
+    assert_eq!((stage.queue.claimed(), stage.queue.waiting().len()), (0, 10));
 }
 
 #[tokio::test(start_paused = true)]

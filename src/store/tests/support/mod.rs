@@ -149,7 +149,7 @@ pub fn small(dir: &Path, disk: Option<Arc<CrashDisk>>) -> Options {
 }
 
 pub fn lane(i: u8) -> Lane {
-    Lane { profile: if i % 2 == 0 { "default".into() } else { "other".into() }, route: i / 2 }
+    Lane { profile: if i.is_multiple_of(2) { "default".into() } else { "other".into() }, route: i / 2 }
 }
 
 pub fn record(lane_of: u8, key: &str, body: &str) -> NewRecord {

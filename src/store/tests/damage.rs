@@ -1,0 +1,219 @@
+//! Damage and sick disks: what was acknowledged and can be read is kept, what cannot is counted
+//! exactly, and the evidence stays.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use revenium_store::{AppendError, Appended, End, Settlement, Store};
+use support::{CrashDisk, append, fast_dir, lane, record, small, text};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn open(dir: &Path) -> Store {
+    let store = Store::open(small(dir, None)).unwrap();
+    assert!(store.wait_ready(LONG));
+    store
+}
+
+fn bodies(store: &Store) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    loop {
+        let some = store.claim(&lane(0), End::Oldest, 50, 0).unwrap();
+        if some.is_empty() {
+            return all;
+        }
+        all.extend(some.iter().map(text));
+    }
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|x| x == "log"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// A closed store with `n` records, each in a chunk of its own, its index deleted if asked.
+fn filled(n: usize, without_index: bool) -> tempfile::TempDir {
+    let dir = fast_dir();
+    let store = open(dir.path());
+    for i in 0..n {
+        append(&store, vec![record(0, &format!("k{i}"), &format!("b{i}"))]).unwrap();
+    }
+    store.close();
+    drop(store);
+    if without_index {
+        std::fs::remove_dir_all(dir.path().join("index-0")).unwrap();
+    }
+    dir
+}
+
+fn lost(store: &Store) -> u64 {
+    assert!(store.wait_settled(LONG));
+    store.stats().lanes.iter().map(|l| l.ledger.lost).sum()
+}
+
+/// Where the chunk that holds `needle` begins.
+fn chunk_with(bytes: &[u8], needle: &str) -> usize {
+    let at = bytes.windows(needle.len()).position(|w| w == needle.as_bytes()).unwrap();
+    bytes[..at].windows(4).rposition(|w| w == b"RVCK").unwrap()
+}
+
+#[test]
+fn a_flipped_byte_anywhere_in_a_chunk_costs_that_chunk_and_is_counted() {
+    for without_index in [false, true] {
+        for what in 0..4 {
+            let dir = filled(20, without_index);
+            let path = &segments(dir.path())[0];
+            let mut bytes = std::fs::read(path).unwrap();
+            let begin = chunk_with(&bytes, "b7");
+            let end = chunk_with(&bytes, "b8");
+            let at = [begin, begin + 20, begin + 70, end - 1][what];
+            bytes[at] ^= 0x10;
+            std::fs::write(path, bytes).unwrap();
+            let store = open(dir.path());
+            let left = bodies(&store);
+            let expected: BTreeSet<String> = (0..20).filter(|i| *i != 7).map(|i| format!("b{i}")).collect();
+            assert_eq!(left, expected, "byte {what}, without index: {without_index}");
+            assert_eq!(lost(&store), 1, "byte {what}, without index: {without_index}");
+            assert_eq!(store.stats().imbalance, 0, "byte {what}, without index: {without_index}");
+            assert!(store.stats().quarantine_bytes > 0);
+            drop(store);
+            let store = open(dir.path());
+            assert_eq!((lost(&store), bodies(&store).len()), (1, 19), "it is counted once");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_segment_header_costs_nothing() {
+    for without_index in [false, true] {
+        let dir = filled(20, without_index);
+        let path = &segments(dir.path())[0];
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[..128].fill(0xAA);
+        std::fs::write(path, bytes).unwrap();
+        let store = open(dir.path());
+        assert_eq!((bodies(&store).len(), lost(&store)), (20, 0));
+        append(&store, vec![record(0, "k", "after")]).unwrap();
+        drop(store);
+        assert_eq!(bodies(&open(dir.path())).len(), 21);
+    }
+}
+
+#[test]
+fn a_lost_tail_is_noticed_by_the_watermark_and_counted() {
+    for without_index in [false, true] {
+        let dir = filled(20, without_index);
+        let path = &segments(dir.path())[0];
+        let mut bytes = std::fs::read(path).unwrap();
+        let from = chunk_with(&bytes, "b15");
+        bytes[from..].fill(0);
+        std::fs::write(path, bytes).unwrap();
+        let store = open(dir.path());
+        let newest = append(&store, vec![record(0, "k", "after")]).unwrap();
+        assert!(
+            matches!(newest[0], Appended::Stored(seq) if seq.0 == 21),
+            "no number is used twice: {newest:?}"
+        );
+        assert!(store.wait_settled(LONG));
+        assert_eq!(bodies(&store).len(), 16);
+        assert_eq!(lost(&store), 5, "without index: {without_index}");
+        assert_eq!(store.stats().imbalance, 0);
+        drop(store);
+        let store = open(dir.path());
+        assert_eq!((lost(&store), bodies(&store).len()), (5, 16));
+    }
+}
+
+#[test]
+fn a_segment_file_that_vanished_is_counted_record_by_record() {
+    let dir = fast_dir();
+    let store = open(dir.path());
+    for i in 0..200 {
+        append(&store, vec![record(0, &format!("k{i}"), &format!("{i}:{}", "x".repeat(900)))]).unwrap();
+    }
+    let before = lost(&store);
+    assert!(segments(dir.path()).len() >= 3);
+    store.close();
+    drop(store);
+    let first = segments(dir.path()).remove(0);
+    std::fs::remove_file(first).unwrap();
+    let store = open(dir.path());
+    let left = bodies(&store).len() as u64;
+    assert!(left < 200 && left > 0, "{left}");
+    assert_eq!((before, lost(&store) + left, store.stats().imbalance), (0, 200, 0));
+}
+
+#[test]
+fn a_failed_flush_seals_the_file_and_nothing_acknowledged_is_lost() {
+    let dir = fast_dir();
+    let disk = Arc::new(CrashDisk::default());
+    let store = Store::open(small(dir.path(), Some(disk.clone()))).unwrap();
+    assert!(store.wait_ready(LONG));
+    append(&store, vec![record(0, "k0", "before")]).unwrap();
+    let first = segments(dir.path())[0].clone();
+    disk.fail_flushes(1);
+    append(&store, vec![record(0, "k1", "during")]).unwrap();
+    assert_eq!((disk.failed(), store.stats().disk_errors), (1, 1));
+    disk.fail_flushes(2);
+    let refused = append(&store, vec![record(0, "k2", "refused")]);
+    assert!(matches!(refused, Err(AppendError::Disk(_))), "{refused:?}");
+    append(&store, vec![record(0, "k3", "after")]).unwrap();
+    // The survivors of the sealed file move, then it goes.
+    let began = std::time::Instant::now();
+    while first.exists() {
+        assert!(began.elapsed() < LONG);
+        std::thread::yield_now();
+    }
+    assert!(store.wait_settled(LONG));
+    store.close();
+    drop(store);
+    disk.lose_unflushed(|| true);
+    let store = open(dir.path());
+    assert_eq!(bodies(&store), ["after", "before", "during"].map(String::from).into());
+    assert_eq!((store.stats().imbalance, lost(&store)), (0, 0));
+}
+
+#[test]
+fn damage_to_sled_in_every_place_of_its_file_costs_no_record() {
+    let dir = filled(30, false);
+    let store = open(dir.path());
+    for r in store.claim(&lane(0), End::Oldest, 10, 0).unwrap() {
+        store.settle(r.seq, Settlement::Delivered);
+    }
+    store.close();
+    drop(store);
+    let quiet = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let intact = std::fs::read(dir.path().join("index-0/db")).unwrap();
+    let used = intact.iter().rposition(|b| *b != 0).unwrap();
+    let mut damaged = 0;
+    for at in (0..used).step_by((used / 60).max(1)) {
+        let copy = fast_dir();
+        for entry in std::fs::read_dir(dir.path()).unwrap().flatten().filter(|e| e.path().is_file()) {
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        std::fs::create_dir(copy.path().join("index-0")).unwrap();
+        for entry in std::fs::read_dir(dir.path().join("index-0")).unwrap().flatten() {
+            let _ = std::fs::copy(entry.path(), copy.path().join("index-0").join(entry.file_name()));
+        }
+        let mut bytes = intact.clone();
+        bytes[at] ^= 0xFF;
+        std::fs::write(copy.path().join("index-0/db"), bytes).unwrap();
+        damaged += 1;
+        let store = open(copy.path());
+        assert_eq!((bodies(&store).len(), lost(&store), store.stats().imbalance), (20, 0, 0), "byte {at}");
+    }
+    std::panic::set_hook(quiet);
+    println!("{damaged} places of sled's file were damaged");
+    assert!(damaged > 30);
+}
