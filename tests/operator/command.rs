@@ -1,6 +1,6 @@
 //! Commands that come back: what they print and how they exit.
 
-use crate::agent::{Home, KEY, OTHER_KEY, assert_no_secret};
+use crate::support::{Home, KEY, OTHER_KEY, assert_no_secret};
 
 #[test]
 fn check_prints_every_value_with_its_source_and_masks_keys() {

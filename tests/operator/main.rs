@@ -1,6 +1,7 @@
 //! What an operator sees and does, on the real binary: commands, exit codes, signals, metrics.
 
-mod agent;
 mod command;
 mod promtool;
 mod running;
+#[path = "../support/mod.rs"]
+mod support;

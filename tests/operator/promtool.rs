@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::agent::Home;
+use crate::support::Home;
 
 #[test]
 fn metrics_pass_promtool() {

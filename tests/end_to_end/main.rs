@@ -1,0 +1,13 @@
+//! The durable path on the real binary: a line in, flushed, delivered, through faults on the way.
+//!
+//! Each test runs the agent in a folder of its own and, as another process, the stand-in for
+//! Revenium; the stand-in's journal says what was delivered.
+
+mod crash;
+mod damage;
+mod disk;
+mod key;
+mod send;
+#[path = "../support/mod.rs"]
+mod support;
+mod upstream;

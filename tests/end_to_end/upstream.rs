@@ -1,0 +1,90 @@
+//! Upstreams that are not what they should be.
+
+use revenium_agent::sandbox::What;
+
+use crate::support::{Home, Producer};
+
+/// Events met an upstream that always answers with `fault`: they wait for the right one.
+fn kept_until_the_url_is_mended(fault: &str, reason: &str) {
+    let home = Home::new();
+    let script = format!(r#"{{"steps":[{{"fault":{{"kind":"{fault}"}},"times":1000000}}]}}"#);
+    let wrong = crate::support::Sandbox::start(
+        &home.path("wrong"),
+        &["--key", &format!("{}=team", crate::support::KEY), "--fault-script", &script],
+    );
+    home.deliver_to(&wrong, "");
+    let agent = home.start();
+    let mut producer = Producer::new(1);
+    producer.run(&home.socket(), 100, 20).expect("durable");
+    let status = home.wait_status("a pause", |status| status["profiles"][0]["paused"][0].is_object());
+    assert_eq!(status["profiles"][0]["paused"][0]["reason"], reason, "{status}");
+    assert_eq!((&status["profiles"][0]["waiting"], &status["profiles"][0]["dead"]), (&100.into(), &0.into()));
+    assert_eq!(wrong.count(What::Billed), 0);
+    agent.stop();
+
+    let right = home.sandbox(&[]);
+    home.deliver_to(&right, "");
+    let agent = home.start();
+    right.wait_billed(100);
+    let status = home.wait_drained();
+    assert_eq!(status["profiles"][0]["paused"], serde_json::json!([]));
+    agent.stop();
+}
+
+#[test]
+fn a_200_with_html_is_no_delivery() {
+    kept_until_the_url_is_mended("200-html", "proxy");
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    kept_until_the_url_is_mended("307", "redirect");
+}
+
+#[test]
+fn an_upstream_that_is_the_agent_itself_is_refused() {
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("bound").port();
+    drop(taken);
+    for host in ["localhost", "127.0.0.1", "127.0.0.1."] {
+        home.deliver_to_url(&format!("http://{host}:{port}"), "");
+        let ended = home.run(&["run", "--admin", &format!("127.0.0.1:{port}")]);
+        assert_eq!(ended.code, Some(78), "{host}: {}", ended.stderr);
+        assert!(ended.stderr.contains("is this agent's own admin.listen"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn refused_records_become_dead_letters_and_the_rest_is_delivered() {
+    let home = Home::new();
+    let script = r#"{"steps":[{"fault":{"kind":"422"},"times":2}]}"#;
+    let sandbox = home.sandbox(&["--fault-script", script]);
+    home.deliver_to(&sandbox, "");
+    let agent = home.start();
+    let mut producer = Producer::new(1);
+    producer.run(&home.socket(), 50, 10).expect("durable");
+    let status = home.wait_drained();
+    let profile = &status["profiles"][0];
+    assert_eq!((&profile["delivered"], &profile["dead"]), (&48.into(), &2.into()), "{status}");
+    sandbox.wait_billed(48);
+    let dead = "revenium_agent_events_dead_lettered_total{reason=\"refused-by-upstream\"}";
+    assert_eq!(agent.metric(dead), 2.0);
+    agent.stop();
+}
+
+#[test]
+fn answers_that_were_lost_do_not_bill_twice() {
+    let home = Home::new();
+    let script = r#"{"steps":[{"fault":{"kind":"reset-stored"},"times":3},{"fault":{"kind":"503"},"times":3},{"fault":{"kind":"504-stored"},"times":3}]}"#;
+    let sandbox = home.sandbox(&["--fault-script", script]);
+    home.deliver_to(&sandbox, "drain.backoff_max = \"1s\"\n");
+    let agent = home.start();
+    let mut producer = Producer::new(1);
+    producer.run(&home.socket(), 20, 10).expect("durable");
+    home.wait_drained();
+    sandbox.wait_billed(20);
+    sandbox.assert_attempts_are_alike();
+    assert_eq!(sandbox.count(What::Attempt), 29);
+    agent.stop();
+}
