@@ -33,6 +33,9 @@ pub(crate) fn candidate(shared: &Shared) -> Option<Listed> {
     let guard = lock(&shared.index);
     let index = guard.as_ref()?;
     let sparse = |(ordinal, listed): &(u64, Listed)| {
+        if !index.has_followed(*ordinal) {
+            return false;
+        }
         let Some(s) = index.segment(*ordinal) else { return false };
         let enough_gone = s.live * SPARSE <= s.entry.records
             || (short && s.live * 100 <= s.entry.records * SPARSE_WHEN_SHORT_PERCENT);
@@ -101,7 +104,8 @@ fn move_chunk(shared: &Shared, listed: &Listed, at: Pos, end: u64, job: &mut Job
     let base = chunk.base;
     let survivors = {
         let guard = lock(&shared.index);
-        survivors(guard.as_ref()?, &chunk, base, at).ok()?
+        let index = guard.as_ref().filter(|i| i.has_followed(at.ordinal))?;
+        survivors(index, &chunk, base, at).ok()?
     };
     if survivors.is_empty() {
         return Some(());

@@ -1,3 +1,5 @@
+//! A rate on its own: how it starts, follows the load, answers a 429, and shrinks unused.
+
 use super::*;
 
 const LIMIT: u32 = 1000;

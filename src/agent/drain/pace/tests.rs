@@ -1,3 +1,5 @@
+//! The parts of a pace together: waits, probes, outages, refusals, restarts.
+
 use super::*;
 use crate::drain::clock::Now;
 

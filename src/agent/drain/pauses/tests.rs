@@ -1,3 +1,5 @@
+//! What pauses and what does not, how a pause is probed, and what a restart keeps.
+
 use super::*;
 
 const COMPLETIONS: u8 = 0;

@@ -65,7 +65,7 @@ async fn a_key_that_nothing_passed_with_is_tried_with_few_however_fast_the_pace(
     let mend = async move {
         sleep(seconds(20)).await;
         assert_eq!(upstream.attempts().len(), 3);
-        keys.send_replace(key("wrong_too"));
+        keys.send_replace(key("wrong-too"));
         sleep(seconds(20)).await;
         assert!(upstream.attempts().len() <= 6, "{}", upstream.attempts().len());
     };

@@ -1,3 +1,5 @@
+//! Which fault comes when: steps in their order, then chance by its seed.
+
 use super::*;
 
 fn names(faults: &Faults, attempts: usize) -> Vec<&'static str> {
