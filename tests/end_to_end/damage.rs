@@ -115,3 +115,39 @@ fn index(home: &Home) -> PathBuf {
     let name = names(&store(home)).into_iter().find(|name| name.starts_with("index-"));
     store(home).join(name.expect("there is an index"))
 }
+
+#[test]
+fn a_log_of_a_newer_format_is_left_alone() {
+    let (home, address) = filled();
+    let store = store(&home);
+    let newest = names(&store)
+        .into_iter()
+        .filter(|name| name.starts_with("seg-"))
+        .map(|name| store.join(name))
+        .find(|path| fs::read(path).expect("read").starts_with(b"RV"))
+        .expect("a segment in use");
+    let before = fs::read(&newest).expect("read");
+    let mut header = before[..128].to_vec();
+    header[8] = 2;
+    let crc = crc32c(&header[..124]);
+    header[124..].copy_from_slice(&crc.to_le_bytes());
+    let write = |bytes: &[u8]| {
+        let file = fs::OpenOptions::new().write(true).open(&newest).expect("opens");
+        file.write_all_at(bytes, 0).expect("written");
+    };
+    write(&header);
+    let ended = home.run(&["run"]);
+    assert_eq!(ended.code, Some(78), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the log has format 2, this release reads up to 1"), "{}", ended.stderr);
+    write(&before[..128]);
+    let (agent, sandbox, _) = start(&home, &address);
+    sandbox.wait_billed(usize::try_from(EVENTS).expect("few"));
+    agent.stop();
+}
+
+/// CRC-32C, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc: u32, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1)))
+    })
+}

@@ -76,7 +76,7 @@ fn a_full_disk_refuses_events_and_room_lets_them_in_again() {
     let full =
         home.wait_status("the index has them", |status| status["profiles"][0]["waiting"] == acknowledged);
     assert_eq!(agent.metric("revenium_agent_events_rejected_total{reason=\"full\"}"), 3.0);
-    assert_eq!(full["lost"], 0);
+    assert_eq!((&full["lost"], &full["health"]), (&0.into(), &"failing".into()), "{full}");
 
     let sandbox: Sandbox = home.sandbox_on(&address, &["--transaction-window", "off"]);
     // Delivery makes room, on a disk that has none.
@@ -85,7 +85,7 @@ fn a_full_disk_refuses_events_and_room_lets_them_in_again() {
     let status = home.wait_drained();
     assert_eq!(status["profiles"][0]["delivered"], acknowledged + 1, "{status}");
     sandbox.wait_billed(usize::try_from(acknowledged + 1).expect("few"));
-    assert_eq!(status["lost"], 0);
+    assert_eq!((&status["lost"], &status["refusing"]), (&0.into(), &serde_json::Value::Null), "{status}");
     assert_eq!(agent.stop().code, Some(0));
 }
 
