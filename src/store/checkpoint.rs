@@ -14,7 +14,7 @@ use crate::shared::{Listed, Shared, lock};
 /// What the index can say for a checkpoint; the committer adds producers and states.
 pub(crate) fn of_index(shared: &Shared) -> Option<Checkpoint> {
     let guard = lock(&shared.index);
-    let index = guard.as_ref()?;
+    let index = guard.as_ref().filter(|i| i.has_followed(0))?;
     let at = index.at();
     let table = lock(&shared.table);
     let end = |listed: &Listed| match listed.until {

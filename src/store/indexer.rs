@@ -167,6 +167,9 @@ fn one_step(shared: &Shared, index: &mut Index, ended: &mut Ended) -> Result<boo
             if next > at.ordinal + 1 && index.segments_are_absent(at.ordinal, next)? {
                 index.forget_chain();
             }
+            if index.is_rebuilding() {
+                tracing::info!(segment = next, last = durable.ordinal, "making the index anew");
+            }
             index.go_to(Pos { ordinal: next, offset: FIRST_CHUNK });
         }
     }

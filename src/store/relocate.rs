@@ -33,6 +33,9 @@ pub(crate) fn candidate(shared: &Shared) -> Option<Listed> {
     let guard = lock(&shared.index);
     let index = guard.as_ref()?;
     let sparse = |(ordinal, listed): &(u64, Listed)| {
+        if !index.has_followed(*ordinal) {
+            return false;
+        }
         let Some(s) = index.segment(*ordinal) else { return false };
         let enough_gone = s.live * SPARSE <= s.entry.records
             || (short && s.live * 100 <= s.entry.records * SPARSE_WHEN_SHORT_PERCENT);
@@ -101,7 +104,8 @@ fn move_chunk(shared: &Shared, listed: &Listed, at: Pos, end: u64, job: &mut Job
     let base = chunk.base;
     let survivors = {
         let guard = lock(&shared.index);
-        survivors(guard.as_ref()?, &chunk, base, at).ok()?
+        let index = guard.as_ref().filter(|i| i.has_followed(at.ordinal))?;
+        survivors(index, &chunk, base, at).ok()?
     };
     if survivors.is_empty() {
         return Some(());
@@ -165,15 +169,18 @@ impl Job {
 
 /// The chunk at `at` cannot be read any more: its survivors are lost, its bytes are kept.
 pub(crate) fn lose(shared: &Shared, at: Pos) {
-    if let Some(listed) = shared.listed(at.ordinal) {
+    let is_new = shared.listed(at.ordinal).is_some_and(|listed| {
         let end = match crate::chunk::header_at(&listed.segment, at.offset, listed.segment.bytes) {
             Ok(Some(found)) => found.end(),
             _ => at.offset + CHUNK_HEADER_BYTES as u64,
         };
-        quarantine::keep(shared, &listed.segment, at.offset, end);
-    }
+        quarantine::keep(shared, &listed.segment, at.offset, end)
+    });
     let lost = {
-        let guard = lock(&shared.index);
+        let mut guard = lock(&shared.index);
+        if let Some(index) = guard.as_mut().filter(|_| is_new) {
+            index.count_damage();
+        }
         guard.as_ref().and_then(|index| index.records_where(|place| place == at).ok()).unwrap_or_default()
     };
     tracing::error!(

@@ -6,16 +6,19 @@
 //! everything up to the segment's end. A `Retired` note makes its absence no damage. While the
 //! ledger does not balance, no segment goes.
 
+use std::io;
+
 use revenium_migrations::log_v1::{self as v1, ChunkKind, Gone, Note, Notes};
 
 use crate::checkpoint;
 use crate::chunk::{self, ChunkAt};
-use crate::index::Index;
+use crate::index::{Doubt, Index};
 use crate::maintainer::{self, Maintainer};
 use crate::prepare;
 use crate::scan::{self, FIRST_CHUNK, Step};
 use crate::segment::{self, Pos};
 use crate::shared::{JobChunk, Listed, Shared, get, lock};
+use crate::types::Seq;
 
 /// Segments retired in one go.
 const AT_ONCE_MAX: usize = 4;
@@ -27,7 +30,7 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
     let settled: Vec<(u64, Listed)> = {
         let guard = lock(&shared.index);
         let Some(index) = guard.as_ref() else { return };
-        let is_settled = |o: u64| index.segment(o).is_none_or(|s| s.live == 0);
+        let is_settled = |o: u64| index.has_followed(o) && index.segment(o).is_none_or(|s| s.live == 0);
         candidates.into_iter().filter(|(o, _)| is_settled(*o)).take(AT_ONCE_MAX).collect()
     };
     if settled.is_empty() || !ledger_allows(maintainer) {
@@ -99,16 +102,19 @@ fn ledger_allows(maintainer: &mut Maintainer) -> bool {
 }
 
 /// Notes of this segment that speak of records elsewhere in the log.
-fn still_needed(shared: &Shared, listed: &Listed, going: &[u64]) -> std::io::Result<Vec<Note>> {
+fn still_needed(shared: &Shared, listed: &Listed, going: &[u64]) -> io::Result<Vec<Note>> {
     let mut notes = Vec::new();
     let mut offset = FIRST_CHUNK;
     loop {
         match scan::step(&listed.segment, offset, listed.until, None)? {
             Step::Chunk(at, directory) => {
                 let guard = lock(&shared.index);
-                if let Some(index) = guard.as_ref() {
-                    carry_chunk(index, &at, &directory, going, &mut notes);
-                }
+                let newest = going.iter().max().copied().unwrap_or_default();
+                let Some(index) = guard.as_ref().filter(|i| i.has_followed(newest)) else {
+                    return Err(io::Error::other("the index was set aside meanwhile"));
+                };
+                carry_chunk(index, &at, &directory, going, &mut notes)
+                    .map_err(|doubt| io::Error::other(doubt.to_string()))?;
                 offset = at.end();
             }
             Step::Hole(to) => offset = to,
@@ -117,11 +123,18 @@ fn still_needed(shared: &Shared, listed: &Listed, going: &[u64]) -> std::io::Res
     }
 }
 
-fn carry_chunk(index: &Index, at: &ChunkAt, directory: &[u8], going: &[u64], notes: &mut Vec<Note>) {
+fn carry_chunk(
+    index: &Index,
+    at: &ChunkAt,
+    directory: &[u8],
+    going: &[u64],
+    notes: &mut Vec<Note>,
+) -> Result<(), Doubt> {
+    let unreadable = || Doubt::Mismatch(format!("a directory at {}:{}", at.pos.ordinal, at.pos.offset));
     let elsewhere = |seq: u64| index.segments().any(|(o, s)| !going.contains(&o) && s.entry.may_hold(seq));
     match at.header.kind {
         ChunkKind::Records => {
-            let Some((_, records)) = chunk::numbered(at, directory) else { return };
+            let (_, records) = chunk::numbered(at, directory).ok_or_else(unreadable)?;
             for meta in &records.metas {
                 let Some(old) = meta.replaces.filter(|old| elsewhere(*old)) else { continue };
                 let profile = records.profiles.get(usize::from(meta.profile)).cloned().unwrap_or_default();
@@ -130,7 +143,7 @@ fn carry_chunk(index: &Index, at: &ChunkAt, directory: &[u8], going: &[u64], not
             }
         }
         ChunkKind::Notes => {
-            let Ok(said) = v1::decode::<Notes>(directory) else { return };
+            let said = v1::decode::<Notes>(directory).map_err(|_| unreadable())?;
             for note in said.notes {
                 match note {
                     Note::Gone(how, lane, ranges) => {
@@ -141,7 +154,7 @@ fn carry_chunk(index: &Index, at: &ChunkAt, directory: &[u8], going: &[u64], not
                         }
                     }
                     Note::Dead(lane, seq, dead) => {
-                        if index.dead_entry(crate::types::Seq(seq)).is_ok_and(|d| d.is_some()) {
+                        if index.dead_entry(Seq(seq))?.is_some() {
                             notes.push(Note::Dead(lane, seq, dead));
                         }
                     }
@@ -164,6 +177,7 @@ fn carry_chunk(index: &Index, at: &ChunkAt, directory: &[u8], going: &[u64], not
         }
         ChunkKind::Relocation | ChunkKind::Checkpoint => {}
     }
+    Ok(())
 }
 
 /// Notes as chunks that fit a commit.

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 use crate::claim::{self, ChunkCache};
 use crate::committer::Committer;
 use crate::error::{AppendError, ReadError};
-use crate::index::schema::lane_of;
 use crate::maintainer::Maintainer;
 use crate::options::Options;
 use crate::prepare::{self, log_bytes};
@@ -240,8 +239,9 @@ impl Store {
         let mut lanes = lock(&self.inner.shared.lanes).clone();
         let claims = lock(&self.inner.shared.claims);
         for lane in &mut lanes {
-            let of_lane = |name: &&revenium_migrations::log_v1::LaneName| lane_of(name) == lane.lane;
-            lane.claimed = claims.values().filter(of_lane).count() as u64;
+            let LaneStats { lane: Lane { profile, route }, claimed, .. } = lane;
+            let of_lane = claims.values().filter(|name| name.route == *route && *name.profile == **profile);
+            *claimed = of_lane.count() as u64;
         }
         lanes
     }

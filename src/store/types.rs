@@ -50,7 +50,8 @@ pub struct NewRecord {
     pub body: Bytes,
     /// Set to store the record as a dead letter from the start (`refused at intake`).
     pub dead: Option<DeadNote>,
-    /// The dead letter that this record takes the place of (`dlq retry`), settled with it at once.
+    /// The dead letter of the same lane that this record takes the place of (`dlq retry`); it ends
+    /// with this record's commit.
     pub replaces: Option<Seq>,
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Agent, Home, Producer, Sandbox, names};
+use crate::support::{Agent, Home, Producer, Sandbox, names, unused_address};
 
 const EVENTS: u64 = 400;
 /// Outstanding together, and so about as many in one chunk of the log.
@@ -18,9 +18,7 @@ const WINDOW: u64 = 20;
 /// A stopped agent whose log holds events, and where they will be sent.
 fn filled() -> (Home, String) {
     let home = Home::new();
-    let reserved = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = reserved.local_addr().expect("bound").to_string();
-    drop(reserved);
+    let address = unused_address();
     home.deliver_to_url(&format!("http://{address}"), "");
     let agent = home.start();
     Producer::new(1).run(&home.socket(), EVENTS, WINDOW).expect("durable");
@@ -116,4 +114,40 @@ fn sleds_folder_deleted_is_made_anew_from_the_log() {
 fn index(home: &Home) -> PathBuf {
     let name = names(&store(home)).into_iter().find(|name| name.starts_with("index-"));
     store(home).join(name.expect("there is an index"))
+}
+
+#[test]
+fn a_log_of_a_newer_format_is_left_alone() {
+    let (home, address) = filled();
+    let store = store(&home);
+    let newest = names(&store)
+        .into_iter()
+        .filter(|name| name.starts_with("seg-"))
+        .map(|name| store.join(name))
+        .find(|path| fs::read(path).expect("read").starts_with(b"RV"))
+        .expect("a segment in use");
+    let before = fs::read(&newest).expect("read");
+    let mut header = before[..128].to_vec();
+    header[8] = 2;
+    let crc = crc32c(&header[..124]);
+    header[124..].copy_from_slice(&crc.to_le_bytes());
+    let write = |bytes: &[u8]| {
+        let file = fs::OpenOptions::new().write(true).open(&newest).expect("opens");
+        file.write_all_at(bytes, 0).expect("written");
+    };
+    write(&header);
+    let ended = home.run(&["run"]);
+    assert_eq!(ended.code, Some(78), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the log has format 2, this release reads up to 1"), "{}", ended.stderr);
+    write(&before[..128]);
+    let (agent, sandbox, _) = start(&home, &address);
+    sandbox.wait_billed(usize::try_from(EVENTS).expect("few"));
+    agent.stop();
+}
+
+/// CRC-32C, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc: u32, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1)))
+    })
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Home, Line, Sandbox, completion, until};
+use crate::support::{Home, Line, Sandbox, completion, until, unused_address};
 
 /// A small file system of its own; gone with this value.
 struct Disk {
@@ -43,11 +43,9 @@ impl Drop for Disk {
 
 #[test]
 fn a_full_disk_refuses_events_and_room_lets_them_in_again() {
-    let disk = Disk::mount(160);
+    let disk = Disk::mount(96);
     let home = Home::new();
-    let reserved = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = reserved.local_addr().expect("bound").to_string();
-    drop(reserved);
+    let address = unused_address();
     let data = disk.path().join("data");
     home.deliver_to_url(
         &format!("http://{address}"),
@@ -61,21 +59,24 @@ fn a_full_disk_refuses_events_and_room_lets_them_in_again() {
     );
     let agent = home.start();
     let mut line = Line::connect(&home.socket());
-    // Bodies that do not compress away: 256 KiB of digits each.
     let mut acknowledged = 0;
-    let refused = loop {
-        let answer = line.ask(&large(acknowledged));
-        if answer["ok"] != true {
-            break answer;
-        }
-        acknowledged += 1;
-        assert!(acknowledged < 10_000, "a disk of 160 MiB takes no more than that");
-    };
-    assert_eq!(refused["code"], "full", "{refused}");
+    // Large ones until no more fit, then smaller ones into what is left of the last segment.
+    for filler_bytes in [256 << 10, 4 << 10, 0] {
+        let refused = loop {
+            let answer = line.ask(&event(acknowledged, filler_bytes));
+            if answer["ok"] != true {
+                break answer;
+            }
+            acknowledged += 1;
+            assert!(acknowledged < 100_000, "a disk of 96 MiB takes no more than that");
+        };
+        assert_eq!(refused["code"], "full", "{refused}");
+    }
     assert!(acknowledged > 50, "{acknowledged}");
-    let status = home.status();
-    assert_eq!(status["profiles"][0]["waiting"], acknowledged, "{status}");
-    assert_eq!(line.ask(&completion("small"))["code"], "full", "small ones, too");
+    let full =
+        home.wait_status("the index has them", |status| status["profiles"][0]["waiting"] == acknowledged);
+    assert_eq!(agent.metric("revenium_agent_events_rejected_total{reason=\"full\"}"), 3.0);
+    assert_eq!((&full["lost"], &full["health"]), (&0.into(), &"failing".into()), "{full}");
 
     let sandbox: Sandbox = home.sandbox_on(&address, &["--transaction-window", "off"]);
     // Delivery makes room, on a disk that has none.
@@ -84,19 +85,19 @@ fn a_full_disk_refuses_events_and_room_lets_them_in_again() {
     let status = home.wait_drained();
     assert_eq!(status["profiles"][0]["delivered"], acknowledged + 1, "{status}");
     sandbox.wait_billed(usize::try_from(acknowledged + 1).expect("few"));
-    assert_eq!(status["lost"], 0);
+    assert_eq!((&status["lost"], &status["refusing"]), (&0.into(), &serde_json::Value::Null), "{status}");
     assert_eq!(agent.stop().code, Some(0));
 }
 
-/// An event of about 256 KiB that compresses badly.
-fn large(number: u64) -> String {
+/// An event with so many bytes that compress badly.
+fn event(number: u64, filler_bytes: usize) -> String {
     let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut text = String::new();
-    while text.len() < 256 << 10 {
+    while text.len() < filler_bytes {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         text.push_str(&format!("{state:016x}"));
     }
-    completion("large").replace('{', &format!("{{\"filler\":\"{text}\","))
+    completion("filler").replace('{', &format!("{{\"filler\":\"{text}\","))
 }

@@ -3,6 +3,7 @@
 //! Each test runs the agent in a folder of its own and, as another process, the stand-in for
 //! Revenium; the stand-in's journal says what was delivered.
 
+mod bad_input;
 mod crash;
 mod damage;
 mod disk;

@@ -115,7 +115,7 @@ fn every_kind_reaches_its_route_and_a_profile_its_own_account() {
         completion("a"),
         completion("b").replace('{', "{\"profile\":\"b\","),
         completion("i")
-            .replace('{', "{\"kind\":\"image\",\"actualImageCount\":1,\"operationType\":\"IMAGE\","),
+            .replace('{', "{\"kind\":\"image\",\"actualImageCount\":1,\"requestedImageCount\":1,\"operationType\":\"IMAGE\","),
         r#"{"kind":"tool","toolId":"search","profile":"b"}"#.to_owned(),
     ] {
         let answer = line.ask(&event);

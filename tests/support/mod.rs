@@ -11,6 +11,6 @@ mod socket;
 mod wait;
 
 pub(crate) use agent::{Agent, Ended, Home, KEY, OTHER_KEY, assert_no_secret, names};
-pub(crate) use sandbox::{Billed, Sandbox};
+pub(crate) use sandbox::{Billed, Sandbox, unused_address};
 pub(crate) use socket::{Line, Producer, completion};
 pub(crate) use wait::until;

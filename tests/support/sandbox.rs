@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use revenium_agent::sandbox::{Entry, What, read_journal};
 
@@ -18,6 +19,14 @@ pub(crate) struct Sandbox {
 
 /// What was billed: every record's body by its Idempotency-Key.
 pub(crate) type Billed = BTreeMap<String, String>;
+
+/// A loopback address where nothing listens and that no other test is given, for a stand-in that
+/// comes later.
+pub(crate) fn unused_address() -> String {
+    static GIVEN: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    format!("127.{}.{low}.{}:4790", high | 0x80, GIVEN.fetch_add(1, Ordering::Relaxed))
+}
 
 impl Sandbox {
     /// Starts one that appends to `journal`, with more arguments.

@@ -37,6 +37,25 @@ impl Line {
         self.stream.get_mut().write_all(bytes).expect("taken");
     }
 
+    /// Sends `line` again and again until nothing is taken for a while, or `bytes_max` are. Returns
+    /// how many bytes were.
+    pub(crate) fn send_until_held_back(&mut self, line: &[u8], bytes_max: usize) -> usize {
+        let stream = self.stream.get_mut();
+        stream.set_write_timeout(Some(Duration::from_secs(1))).expect("set");
+        let lines = line.repeat(1000);
+        let mut taken = 0;
+        while taken < bytes_max {
+            match stream.write(&lines) {
+                Ok(bytes) => taken += bytes,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    break;
+                }
+                Err(error) => panic!("cut off: {error}"),
+            }
+        }
+        taken
+    }
+
     /// Nothing more will be sent.
     pub(crate) fn finish(&mut self) {
         self.stream.get_mut().shutdown(Shutdown::Write).expect("shut");

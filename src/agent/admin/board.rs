@@ -187,6 +187,7 @@ impl Board {
             disk_errors: stats.disk_errors,
             waiting_for: self.waiting_for(),
             stalled: self.stalled(),
+            refusing: self.pulse.refusing(Instant::now()),
         };
         status.oldest_age_s = status.profiles.iter().filter_map(|profile| profile.oldest_age_s).max();
         (status.health, status.reasons) = judge(&status);

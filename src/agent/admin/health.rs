@@ -50,6 +50,9 @@ pub fn judge(status: &Status) -> (Health, Vec<String>) {
     let nearly_full = s.log_bytes >= s.log_capacity_bytes - s.log_capacity_bytes / 10;
 
     add(Health::Failing, s.stalled.is_some(), &|| s.stalled.clone().unwrap_or_default());
+    add(Health::Failing, s.refusing.is_some(), &|| {
+        format!("events are refused: {}", s.refusing.as_deref().unwrap_or_default())
+    });
     add(Health::Failing, s.imbalance > 0, &|| format!("the ledger is {} events out of balance", s.imbalance));
     add(Health::Failing, log_is_open && s.log_bytes >= s.log_capacity_bytes, &|| {
         "the log is full: events are refused".to_owned()
@@ -92,12 +95,17 @@ mod tests {
     #[test]
     fn health_is_the_worst_of_its_reasons() {
         type Spoil = fn(&mut Status);
-        let table: [(Spoil, Health, &[&str]); 15] = [
+        let table: [(Spoil, Health, &[&str]); 16] = [
             (|_| {}, Health::Ok, &[]),
             (
                 |s| s.stalled = Some("the log has not moved for 40 s".to_owned()),
                 Health::Failing,
                 &["the log has not moved for 40 s"],
+            ),
+            (
+                |s| s.refusing = Some("the log is full".to_owned()),
+                Health::Failing,
+                &["events are refused: the log is full"],
             ),
             (|s| s.imbalance = 2, Health::Failing, &["the ledger is 2 events out of balance"]),
             (

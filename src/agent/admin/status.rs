@@ -52,6 +52,9 @@ pub struct Status {
     pub waiting_for: Vec<String>,
     /// Why the log doesn't move, if it should and doesn't.
     pub stalled: Option<String>,
+    /// Why events are refused, if the log refused the last ones.
+    #[serde(default)]
+    pub refusing: Option<String>,
 }
 
 /// One profile.

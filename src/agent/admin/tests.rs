@@ -43,6 +43,7 @@ pub(crate) fn healthy() -> Status {
         disk_errors: 0,
         waiting_for: Vec::new(),
         stalled: None,
+        refusing: None,
     }
 }
 

@@ -265,19 +265,22 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
         let count = self.lanes.len();
         let lane = (self.turn..self.turn + count).map(|turn| turn % count).find(|lane| {
             let queue = &self.lanes[*lane];
-            let pauses = &self.profiles[queue.profile].pauses;
-            !queue.is_empty() && pauses.permit(queue.lane.route, now) == Permit::Open
+            let profile = &self.profiles[queue.profile];
+            !queue.is_empty()
+                && profile.trusts_key()
+                && profile.pauses.permit(queue.lane.route, now) == Permit::Open
         })?;
         self.turn = lane + 1;
         Some(lane)
     }
 
     fn send(&mut self, lane: usize, record: Record, is_probe: bool, now: Now) {
-        let profile = &self.profiles[self.lanes[lane].profile];
+        let profile = &mut self.profiles[self.lanes[lane].profile];
         let Some(key) = profile.key.clone() else {
             self.shared.queue.settle(record.seq, Settlement::Released);
             return;
         };
+        profile.in_flight += 1;
         let sent = Sent { lane, at: now.at, at_ms: now.wall_ms, is_probe, key_number: profile.key_number };
         self.in_flight.insert(record.seq, Flight::of(&record, now.wall_ms));
         self.in_flight_bytes += record.body.len();

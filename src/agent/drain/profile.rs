@@ -32,12 +32,20 @@ pub fn by_account(profiles: Vec<Profile>) -> BTreeMap<Arc<str>, Vec<Profile>> {
     accounts
 }
 
+/// Requests on their way until the first is taken: as many records as make a pause.
+const UNPROVEN_IN_FLIGHT_MAX: usize = 3;
+
 /// One profile at work.
 pub(super) struct ProfileState {
     pub(super) profile: Profile,
     pub(super) key: Option<ApiKey>,
     /// Counts the keys that were in use: an answer to another one tells nothing of this.
     pub(super) key_number: u32,
+    /// Whether the upstream took a record with this key. Until then few go at a time, since a wrong
+    /// key is refused as often as it is tried, and too many refusals block an account.
+    pub(super) is_proven: bool,
+    /// Requests on their way.
+    pub(super) in_flight: usize,
     pub(super) pauses: Pauses,
 }
 
@@ -45,7 +53,12 @@ impl ProfileState {
     pub(super) fn new(mut profile: Profile, main_route: u8, random: Random, now: Now) -> Self {
         let key = profile.key.borrow_and_update().clone();
         let pauses = Pauses::new(main_route, key.is_some(), random, now);
-        Self { profile, key, key_number: 0, pauses }
+        Self { profile, key, key_number: 0, is_proven: false, in_flight: 0, pauses }
+    }
+
+    /// Whether one more request may go, as far as the key is concerned.
+    pub(super) fn trusts_key(&self) -> bool {
+        self.is_proven || self.in_flight < UNPROVEN_IN_FLIGHT_MAX
     }
 
     /// The name under which the queue keeps its pauses.
@@ -75,6 +88,7 @@ impl ProfileState {
         }
         self.key = key;
         self.key_number += 1;
+        self.is_proven = false;
         self.pauses.key_changed(self.key.is_some(), now);
         true
     }

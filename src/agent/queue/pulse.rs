@@ -18,7 +18,12 @@ pub struct CommitPulse {
 struct Pulse {
     pending: u64,
     moved_at: Option<Instant>,
+    /// When the log last refused what it was given, and why; nothing once it took something again.
+    refused: Option<(Instant, String)>,
 }
+
+/// A refusal that nothing followed for so long says nothing of now.
+const REFUSAL_HOLDS: Duration = Duration::from_secs(60);
 
 impl CommitPulse {
     /// A commit was handed over; dropping the mark says that it ended, well or not.
@@ -39,6 +44,23 @@ impl CommitPulse {
         let mut pulse = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         pulse.pending = pulse.pending.saturating_sub(1);
         pulse.moved_at = Some(now);
+    }
+
+    fn ended_with<T>(&self, ended: &Result<T, AppendError>, now: Instant) {
+        let refused = match ended {
+            Ok(_) => None,
+            Err(error @ (AppendError::Full { .. } | AppendError::Disk(_))) => Some((now, error.to_string())),
+            // About the records, or about the end of the process.
+            Err(AppendError::OutOfBounds(_) | AppendError::Closing) => return,
+        };
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).refused = refused;
+    }
+
+    /// Why the log refuses what it is given, if it did so last and lately.
+    pub(crate) fn refusing(&self, now: Instant) -> Option<String> {
+        let pulse = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, why) = pulse.refused.as_ref()?;
+        (now.saturating_duration_since(*at) < REFUSAL_HOLDS).then(|| why.clone())
     }
 
     /// How long no commit has ended, if any is pending.
@@ -73,7 +95,9 @@ impl<Q> Pulsed<Q> {
 impl<Q: Queue> Queue for Pulsed<Q> {
     async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Appended>, AppendError> {
         let _mark = self.pulse.begin();
-        self.queue.append(records).await
+        let ended = self.queue.append(records).await;
+        self.pulse.ended_with(&ended, Instant::now());
+        ended
     }
     async fn claim(&self, lane: &Lane, end: End, max: usize, now_ms: u64) -> Result<Vec<Record>, ReadError> {
         self.queue.claim(lane, end, max, now_ms).await
@@ -116,5 +140,23 @@ mod tests {
         assert_eq!(pulse.still_for(at(150)), Some(Duration::from_secs(5)), "one came through");
         drop(second);
         assert_eq!(pulse.still_for(at(1000)), None);
+    }
+
+    #[test]
+    fn the_log_refuses_until_it_takes_something_or_nobody_asks_any_more() {
+        let pulse = CommitPulse::default();
+        let start = Instant::now();
+        let at = |s: u64| start + Duration::from_secs(s);
+        let full = || Err::<(), _>(AppendError::Full { budget: "disk".into(), bytes: 1, bytes_max: 2 });
+        assert_eq!(pulse.refusing(at(0)), None);
+        pulse.ended_with(&full(), at(10));
+        let why = Some("the log is full: 1 of 2 bytes used (disk)".to_owned());
+        assert_eq!(pulse.refusing(at(69)), why);
+        assert_eq!(pulse.refusing(at(70)), None, "nobody has asked for a minute");
+        pulse.ended_with(&full(), at(80));
+        pulse.ended_with::<()>(&Err(AppendError::Closing), at(81));
+        assert_eq!(pulse.refusing(at(82)), why);
+        pulse.ended_with(&Ok(()), at(83));
+        assert_eq!(pulse.refusing(at(83)), None);
     }
 }

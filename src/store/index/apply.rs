@@ -239,7 +239,7 @@ impl Index {
         let mut new = 0;
         for (seq, meta) in records {
             let replaced = match meta.replaces {
-                Some(old) if !moved => self.end_replaced(batch, old)?,
+                Some(old) if !moved => self.end_replaced(batch, lane, old)?,
                 _ => false,
             };
             new += u64::from(!replaced && !moved);
@@ -411,13 +411,16 @@ impl Index {
         Ok(dead)
     }
 
-    /// Ends the dead letter whose place another record takes; false if there is none.
-    fn end_replaced(&mut self, batch: &mut Batch<'_>, old: u64) -> Result<bool, Doubt> {
-        let was_dead = self.end_dead(batch, old)?.is_some();
-        if let (false, Some(rebuild)) = (was_dead, &mut self.rebuild) {
+    /// Ends the dead letter whose place another record takes; false if there is none. In a rebuild
+    /// the note of its death may be gone: it is not needed once it was replaced.
+    fn end_replaced(&mut self, batch: &mut Batch<'_>, lane: &LaneName, old: u64) -> Result<bool, Doubt> {
+        if self.end_dead(batch, old)?.is_some() || self.clear(batch, lane, old)?.is_some() {
+            return Ok(true);
+        }
+        if let Some(rebuild) = &mut self.rebuild {
             rebuild.ended.insert(old, usize::MAX);
         }
-        Ok(was_dead)
+        Ok(false)
     }
 
     fn drop_delay(&mut self, batch: &mut Batch<'_>, seq: u64) {

@@ -111,6 +111,12 @@ impl Index {
         self.linked.then_some(Chain { next_seq: self.meta.next_seq, crc: self.meta.crc })
     }
 
+    /// Whether it knows everything about the segments up to this one: only then may anything be
+    /// concluded from what it does *not* hold.
+    pub(crate) fn has_followed(&self, ordinal: u64) -> bool {
+        self.rebuild.is_none() && self.at().ordinal > ordinal
+    }
+
     pub(crate) fn lanes(&self) -> impl Iterator<Item = (&LaneName, &LaneState)> {
         self.lanes.iter()
     }

@@ -227,7 +227,7 @@ impl World {
     fn new_record(&mut self, of: u8, bytes: u16, identity: Identity) -> NewRecord {
         self.next += 1;
         let n = self.next;
-        let body = format!("{n}:{}", "x".repeat(usize::from(bytes)));
+        let body = format!("{n}:{}", noise(n, usize::from(bytes)));
         let mut r = record(of, &format!("key-{n}"), &body);
         r.fingerprint = n;
         match identity {
@@ -468,6 +468,16 @@ impl World {
             assert_eq!(seq, r.seq, "{body}");
         }
     }
+}
+
+/// Text that no two records share, so that torn sectors cannot be mended by chance.
+fn noise(seed: u64, bytes: usize) -> String {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from_digit(u32::try_from(state >> 60).unwrap(), 16).unwrap()
+    };
+    (0..bytes).map(|_| next()).collect()
 }
 
 fn newest_index(dir: &Path) -> Option<PathBuf> {

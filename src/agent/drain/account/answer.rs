@@ -24,6 +24,7 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
         let Answered { record, sent, answer } = answered;
         let sent = *sent;
         self.in_flight.remove(&record.seq);
+        self.profiles[self.lanes[sent.lane].profile].in_flight -= 1;
         self.in_flight_bytes = self.in_flight_bytes.saturating_sub(record.body.len());
         let outcome = Outcome::of(answer.as_ref(), now.wall_ms);
         if self.tell_pace(sent, answer, &outcome, now) {
@@ -98,6 +99,7 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
         // What the former key met says nothing about this one.
         if !self.is_of_former_key(sent) {
             let state = &mut self.profiles[profile];
+            state.is_proven |= verdict == Verdict::Passed;
             let was_paused = state.pauses.is_paused(route);
             let sent = (sent.at, sent.is_probe);
             if state.pauses.answered(route, record.seq, sent, verdict, now) {

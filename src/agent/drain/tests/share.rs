@@ -98,14 +98,17 @@ async fn a_record_that_comes_is_sent_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn stopping_lets_requests_end_and_gives_back_the_rest() {
-    let mut stage = Stage::new(Script::new(|_| Said::created().after(seconds(3))));
+    let mut stage = Stage::new(Script::new(|asked| match asked.n {
+        0 => Said::created(),
+        _ => Said::created().after(seconds(3)),
+    }));
     stage.settings.in_flight_max = 10;
     stage.queue.add("p", 0, 1000);
     let start = Instant::now();
     let summary = stage.drain_for(1).await;
-    assert_eq!(summary, Summary { delivered: 10, ..Summary::default() });
+    assert_eq!(summary, Summary { delivered: 11, ..Summary::default() });
     assert_eq!(start.elapsed().as_secs(), 3);
-    assert_eq!((stage.queue.claimed(), stage.queue.waiting().len()), (0, 990));
+    assert_eq!((stage.queue.claimed(), stage.queue.waiting().len()), (0, 989));
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,7 +159,8 @@ async fn a_drain_that_is_dropped_loses_nothing() {
         _ = drain.run(std::future::pending()) => panic!("nobody stopped it"),
         () = sleep(Duration::from_millis(2500)) => {}
     }
-    assert_eq!(stage.queue.delivered(), 20);
+    // Few until the first is taken, then as many as may be.
+    assert_eq!(stage.queue.delivered(), 3 + 10);
     stage.drain_for(60).await;
     assert_eq!((stage.queue.delivered(), stage.upstream.billed()), (100, 100));
 }

@@ -57,6 +57,22 @@ async fn a_lone_record_with_a_wrong_key_goes_as_soon_as_the_key_is_right() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_that_nothing_passed_with_is_tried_with_few_however_fast_the_pace() {
+    let mut stage = Stage::new(keyed());
+    stage.keys[0].send_replace(key("wrong"));
+    let (keys, queue, upstream) = (stage.keys[0].clone(), stage.queue.clone(), stage.upstream.clone());
+    queue.add("p", 0, 500);
+    let mend = async move {
+        sleep(seconds(20)).await;
+        assert_eq!(upstream.attempts().len(), 3);
+        keys.send_replace(key("wrong-too"));
+        sleep(seconds(20)).await;
+        assert!(upstream.attempts().len() <= 6, "{}", upstream.attempts().len());
+    };
+    stage.drain_while(50, mend).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn refusals_of_a_wrong_key_do_not_slow_the_right_one() {
     let mut stage = Stage::new(keyed());
     stage.keys[0].send_replace(key("wrong"));
