@@ -116,7 +116,7 @@ fn open(shared: &Arc<Shared>, (tail, _): (Pos, Chain), anew: bool) -> Result<(),
 fn latest_checkpoint(shared: &Shared) -> Result<Option<Checkpoint>, Doubt> {
     let ordinals: Vec<u64> = lock(&shared.table).segments.keys().rev().copied().collect();
     let latest = checkpoint::latest(ordinals.into_iter().filter_map(|o| shared.listed(o)));
-    Ok(latest.map_err(Doubt::Log)?.map(|(_, checkpoint)| checkpoint))
+    Ok(latest.map_err(Doubt::Log)?.map(|found| found.checkpoint))
 }
 
 /// Applies some chunks; true when the durable end is reached.
