@@ -1,6 +1,6 @@
 //! One metered use: what an application reports, made ready to send.
 //!
-//! [`freeze`] reads an event in any dialect that Revenium's SDKs know, applies the field guards of
+//! [`freeze()`] reads an event in any dialect that Revenium's SDKs know, applies the field guards of
 //! Revenium's metering API, completes what follows from the rest, and returns the bytes that every
 //! delivery attempt will carry, with their keys. [`mod@line`] is the socket's line protocol.
 //!
@@ -21,7 +21,7 @@
 //!
 //! Who decides what, where Revenium leaves it open: an amount that is no amount, or a field given
 //! twice, is refused by name; a label that is no label is dropped, cut or translated with a
-//! [`Warning`], and the record is kept ([`freeze`] and `guard.rs` say which).
+//! [`Warning`], and the record is kept ([`freeze()`] and `guard.rs` say which).
 
 mod complete;
 mod dialect;

@@ -10,7 +10,7 @@
 //! | `{"ok":true,"upto":7}` | numbered events | all up to this number are durable or were refused |
 //! | `{"ok":false,"n":7,"code":"invalid","field":"model","message":"…"}` | any event | it was not taken |
 //!
-//! What an event is, is not looked at here: its bytes go to [`crate::freeze`] without their `"n"`.
+//! What an event is, is not looked at here: its bytes go to [`crate::freeze()`] without their `"n"`.
 
 use std::borrow::Cow;
 
@@ -71,7 +71,7 @@ struct RawHello<'a> {
 
 /// Reads one line, with or without its newline.
 ///
-/// A line that begins with `{"n":…,` costs no parse: what follows is judged by [`crate::freeze`].
+/// A line that begins with `{"n":…,` costs no parse: what follows is judged by [`crate::freeze()`].
 pub fn parse(line: &[u8]) -> Result<Line<'_>, Refusal> {
     let line = line.trim_ascii();
     if line.len() > LINE_BYTES_MAX {

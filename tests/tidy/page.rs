@@ -66,7 +66,7 @@ fn links_lead_somewhere() {
 /// The anchors of a page's headings, as code hosts make them.
 fn anchors(page: &str) -> BTreeSet<String> {
     let headings =
-        prose(page).filter_map(|(_, line)| line.starts_with('#').then(|| line.trim_start_matches('#')));
+        prose(page).filter_map(|(_, line)| line.starts_with('#').then_some(line.trim_start_matches('#')));
     let keeps = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
     headings
         .map(|h| h.trim().to_lowercase().chars().filter(keeps).collect::<String>().replace(' ', "-"))

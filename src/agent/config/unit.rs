@@ -55,7 +55,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(unit_bytes).ok_or_else(wrong)
 }
 
-/// The shortest text that [`bytes`] reads back.
+/// The shortest text that [`bytes()`] reads back.
 pub(super) fn show_bytes(value: u64) -> String {
     for (unit, unit_bytes) in BYTE_UNITS.iter().take(4) {
         if value.is_multiple_of(*unit_bytes) && value >= *unit_bytes {

