@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use revenium_migrations::log_v1::LaneName;
 
@@ -50,6 +51,17 @@ impl ChunkCache {
     }
 }
 
+/// Where a lane's next claim from the oldest end begins: nothing before it is free, but for what
+/// became due since `set_at`. Without it every claim would look at all that is claimed already.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cursor {
+    base: u64,
+    set_at: Instant,
+}
+
+/// How late a postponed record may be noticed.
+const CURSOR_AGE_MAX: Duration = Duration::from_millis(500);
+
 /// Chunks that moved or proved damaged while they were claimed from, before a claim gives up.
 const TRIES_MAX: usize = 64;
 
@@ -66,7 +78,15 @@ pub(crate) fn claim(
     for _ in 0..TRIES_MAX {
         let chosen: Vec<Chosen> = with_index(shared, |index| {
             let mut claims = lock(&shared.claims);
-            let chosen = index.choose(&name, end, records_max, now_ms, |seq| !claims.contains_key(&seq))?;
+            let mut cursors = lock(&shared.cursors);
+            let from = cursors.get(&name).filter(|c| c.set_at.elapsed() < CURSOR_AGE_MAX).copied();
+            let place = (end, from.map_or(0, |c| c.base));
+            let is_free = |seq| !claims.contains_key(&seq);
+            let (chosen, base) = index.choose(&name, place, records_max, now_ms, is_free)?;
+            if end == End::Oldest {
+                let set_at = from.map_or_else(Instant::now, |c| c.set_at);
+                cursors.insert(name.clone(), Cursor { base, set_at });
+            }
             claims.extend(chosen.iter().flat_map(|c| &c.seqs).map(|seq| (*seq, name.clone())));
             Ok(chosen)
         })?;
@@ -124,6 +144,7 @@ fn release(shared: &Shared, seqs: &[u64]) {
     for seq in seqs {
         claims.remove(seq);
     }
+    lock(&shared.cursors).clear();
 }
 
 /// Adds what is known of earlier attempts.

@@ -230,6 +230,9 @@ fn publish(shared: &Shared, index: &Index, ended: &Ended) -> Result<(), Doubt> {
     for seq in ended {
         claims.remove(seq);
     }
+    if ended.iter().any(|seq| index.delay(*seq).is_some()) {
+        lock(&shared.cursors).clear();
+    }
     let mut lanes = Vec::new();
     for (name, state) in index.lanes() {
         lanes.push(LaneStats {

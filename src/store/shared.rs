@@ -6,7 +6,7 @@
 //! preparer ── segments ──┘└───────────────────── jobs ───────────────────┘
 //! ```
 //!
-//! Locks are held for a few lines, in the order `index`, `claims`, then any one of the others.
+//! Locks are held for a few lines, in the order `index`, `claims`, `cursors`, then any one of the others.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use revenium_migrations::log_v1::{Checkpoint, Gone, LaneName, Note, Notes, Relocation};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::claim::Cursor;
 use crate::error::AppendError;
 use crate::index::Index;
 use crate::options::Options;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) followed: Watched<Followed>,
     /// Records given out, and those whose end is on its way to the index.
     pub(crate) claims: Mutex<HashMap<u64, LaneName>>,
+    /// Per lane; cleared whenever a claim is given back.
+    pub(crate) cursors: Mutex<HashMap<LaneName, Cursor>>,
     pub(crate) states: Mutex<BTreeMap<String, Vec<u8>>>,
     pub(crate) space: Watched<Space>,
     pub(crate) profile_bytes: Mutex<HashMap<String, u64>>,
@@ -206,6 +209,7 @@ impl Shared {
             index: Mutex::new(None),
             followed: Watched::new(Followed::default()),
             claims: Mutex::new(HashMap::new()),
+            cursors: Mutex::new(HashMap::new()),
             states: Mutex::new(BTreeMap::new()),
             space: Watched::new(Space::default()),
             profile_bytes: Mutex::new(HashMap::new()),

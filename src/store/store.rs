@@ -160,6 +160,7 @@ impl Store {
         let pending = match settlement {
             Settlement::Released => {
                 claims.remove(&seq.0);
+                lock(&shared.cursors).remove(&lane);
                 drop(claims);
                 shared.changed.notify_one();
                 return;

@@ -83,7 +83,7 @@ fn senders_that_vanish_or_never_read_do_not_hold_up_the_others() {
     while half.answer().is_some() {}
     until(
         "the unfinished line is counted",
-        || agent.metric("revenium_agent_intake_limits_reached_total{limit=\"line_time\"}"),
+        || agent.metric("revenium_agent_limit_reached_total{limit=\"line_time\"}"),
         |count| *count >= 1.0,
     );
     drop(deaf);

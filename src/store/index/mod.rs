@@ -157,17 +157,25 @@ impl Index {
     }
 
     /// Chooses up to `records_max` waiting records that `free` says may be taken.
+    ///
+    /// From the oldest end it begins at the chunk `from`; gives where the next call may begin,
+    /// as nothing before that is free.
     pub(crate) fn choose(
         &self,
         lane: &LaneName,
-        end: End,
+        (end, from): (End, u64),
         records_max: usize,
         now_ms: u64,
         mut free: impl FnMut(u64) -> bool,
-    ) -> Result<Vec<Chosen>, Doubt> {
+    ) -> Result<(Vec<Chosen>, u64), Doubt> {
         let mut chosen: Vec<Chosen> = Vec::new();
         let mut left = records_max;
-        let mut entries = self.db.scan_prefix(schema::entries_prefix(lane));
+        let mut next_from = from;
+        let first = match end {
+            End::Oldest => schema::entry_key(lane, from),
+            End::Newest => schema::entries_prefix(lane),
+        };
+        let mut entries = self.db.range(first..=schema::entry_key(lane, u64::MAX));
         while left > 0 {
             let next = match end {
                 End::Oldest => entries.next(),
@@ -176,6 +184,7 @@ impl Index {
             let Some(pair) = next else { break };
             let (key, value) = pair?;
             let (_, base) = schema::parse_entry_key(&key).ok_or(Doubt::Value)?;
+            next_from = base;
             let entry: Entry = decode(&value)?;
             let due = |seq: &u64| self.delayed.get(seq).is_none_or(|d| d.not_before_ms <= now_ms);
             let mut take = |seqs: &mut dyn Iterator<Item = u64>| -> Vec<u64> {
@@ -190,7 +199,7 @@ impl Index {
                 chosen.push(Chosen { at: entry.at.into(), seqs });
             }
         }
-        Ok(chosen)
+        Ok((chosen, next_from))
     }
 
     /// The entry that speaks of the records of `lane` first stored in the chunk `base`.
