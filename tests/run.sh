@@ -72,6 +72,8 @@ cargo_deny() { # Finds or installs it; the licences were checked with this versi
 need cc build-essential
 need promtool prometheus
 need nc netcat-openbsd
+need curl curl
+need python3 python3
 
 check format cargo fmt --all --check
 check lints cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -88,6 +90,9 @@ if cargo nextest --version > /dev/null 2>&1; then
 else
     tests tests cargo test --workspace --locked --no-fail-fast
 fi
+
+# As the README says, but for --debug, which builds what is tested above.
+check install cargo install --locked --path . --debug --root target/tools --force
 
 for bench in benches/*.rs; do
     [ -e "$bench" ] || continue

@@ -47,11 +47,12 @@ const KEPT_IN: [(&str, &[&str], &str); 10] = [
 ];
 
 /// Which part of a crate may name a library: (library, where, and where it stays).
-const NAMED_IN: [(&str, &[&str]); 6] = [
+const NAMED_IN: [(&str, &[&str]); 7] = [
     ("sled", &["src/store/index/", "migrations/"]),
     ("bincode", &["migrations/"]),
     // The crate has the same name as the drain's own module.
     ("backoff::ExponentialBackoff", &["src/agent/drain/backoff.rs"]),
+    ("use backoff", &["src/agent/drain/backoff.rs"]),
     ("prometheus", &["src/agent/metrics/"]),
     // The configuration takes its `Url`, so that both read a URL alike.
     ("reqwest", &["src/agent/upstream/", "src/middleware/", "src/agent/config/url.rs"]),
