@@ -371,8 +371,9 @@ impl Committer {
         self.active.file.write_at(&self.buf, from)?;
         let began = Instant::now();
         self.active.file.flush()?;
-        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.shared.counters.flush_micros.store(micros, std::sync::atomic::Ordering::Relaxed);
+        if let Some(hear) = &self.shared.options.on_flush {
+            hear(began.elapsed());
+        }
         self.header = None;
         self.offset = from + self.buf.len() as u64;
         self.chain = chain;
