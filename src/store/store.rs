@@ -254,10 +254,11 @@ impl Store {
     /// of no use then: what was acknowledged is durable, and the process should start anew.
     pub async fn broken(&self) -> &'static str {
         let mut broken = self.inner.shared.broken.subscribe();
-        match broken.wait_for(Option::is_some).await {
-            Ok(name) => name.unwrap_or_default(),
+        let name = broken.wait_for(Option::is_some).await.ok().and_then(|name| *name);
+        match name {
+            Some(name) => name,
             // The sender lives in `shared`, which `self` holds.
-            Err(_) => std::future::pending().await,
+            None => std::future::pending().await,
         }
     }
 
