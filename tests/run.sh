@@ -8,7 +8,7 @@
 #   REVENIUM_MODEL_CASES   orders of operations that the store is compared with its model in
 #   REVENIUM_BENCH         quick: see that each benchmark runs; full: medians that hold
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 export REVENIUM_MODEL_CASES="${REVENIUM_MODEL_CASES:-300}"
 export REVENIUM_BENCH="${REVENIUM_BENCH:-quick}"
