@@ -9,6 +9,7 @@ use std::io;
 use revenium_migrations::log_v1::{self as v1, Checkpoint, ChunkKind, Note, Notes};
 
 use crate::scan::{self, FIRST_CHUNK, Step, Until};
+use crate::segment::Pos;
 use crate::shared::{Listed, Shared, lock};
 
 /// What the index can say for a checkpoint; the committer adds producers and states.
@@ -40,18 +41,27 @@ fn retirements(directory: &[u8]) -> Vec<u64> {
     retired.flatten().collect()
 }
 
-/// The last checkpoint in these segments, given newest first, and how many segments were passed
-/// to find it. Segments that were retired since are taken out of it.
-pub(crate) fn latest(newest_first: impl Iterator<Item = Listed>) -> io::Result<Option<(usize, Checkpoint)>> {
+/// A checkpoint and where it lies.
+pub(crate) struct Found {
+    pub(crate) at: Pos,
+    pub(crate) checkpoint: Checkpoint,
+}
+
+/// The last checkpoint in these segments, given newest first. Segments that were retired since are
+/// taken out of it.
+pub(crate) fn latest(newest_first: impl Iterator<Item = Listed>) -> io::Result<Option<Found>> {
     let mut retired = HashSet::new();
-    for (passed, listed) in newest_first.enumerate() {
-        let mut latest: Option<Checkpoint> = None;
+    for listed in newest_first {
+        let mut latest = None;
         let mut offset = FIRST_CHUNK;
         loop {
             match scan::step(&listed.segment, offset, listed.until, None)? {
                 Step::Chunk(at, directory) => {
                     match at.header.kind {
-                        ChunkKind::Checkpoint => latest = v1::decode(&directory).ok().or(latest),
+                        ChunkKind::Checkpoint => {
+                            let decoded = v1::decode(&directory).ok();
+                            latest = decoded.map(|checkpoint| Found { at: at.pos, checkpoint }).or(latest);
+                        }
                         ChunkKind::Notes => retired.extend(retirements(&directory)),
                         ChunkKind::Records | ChunkKind::Relocation => {}
                     }
@@ -62,8 +72,8 @@ pub(crate) fn latest(newest_first: impl Iterator<Item = Listed>) -> io::Result<O
             }
         }
         if let Some(mut latest) = latest {
-            latest.segments.retain(|(ordinal, _)| !retired.contains(ordinal));
-            return Ok(Some((passed, latest)));
+            latest.checkpoint.segments.retain(|(ordinal, _)| !retired.contains(ordinal));
+            return Ok(Some(latest));
         }
     }
     Ok(None)

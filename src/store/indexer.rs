@@ -7,13 +7,13 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use revenium_migrations::log_v1::{Checkpoint, Gone};
 
 use crate::checkpoint;
 use crate::chunk::{Chain, ChunkAt};
-use crate::index::{self, Doubt, Ended, Index};
+use crate::index::{self, Batch, Doubt, Ended, Index};
 use crate::quarantine;
 use crate::scan::{self, FIRST_CHUNK, Step};
 use crate::segment::Pos;
@@ -66,6 +66,7 @@ pub(crate) fn run(shared: &Arc<Shared>, tail: (Pos, Chain)) {
 
 fn follow(shared: &Arc<Shared>, tail: (Pos, Chain), anew: bool) -> Result<(), Doubt> {
     open(shared, tail, anew)?;
+    let mut turned_at = Instant::now();
     loop {
         let caught_up = turn(shared, tail)?;
         if !caught_up {
@@ -80,6 +81,10 @@ fn follow(shared: &Arc<Shared>, tail: (Pos, Chain), anew: bool) -> Result<(), Do
             }
             return Ok(());
         }
+        // What comes soon after the last turn is gathered: every batch costs sled writes of its own,
+        // which the log's flushes would have to wait for.
+        std::thread::sleep(shared.options.follow_every.saturating_sub(turned_at.elapsed()));
+        turned_at = Instant::now();
     }
 }
 
@@ -111,7 +116,7 @@ fn open(shared: &Arc<Shared>, (tail, _): (Pos, Chain), anew: bool) -> Result<(),
 fn latest_checkpoint(shared: &Shared) -> Result<Option<Checkpoint>, Doubt> {
     let ordinals: Vec<u64> = lock(&shared.table).segments.keys().rev().copied().collect();
     let latest = checkpoint::latest(ordinals.into_iter().filter_map(|o| shared.listed(o)));
-    Ok(latest.map_err(Doubt::Log)?.map(|(_, checkpoint)| checkpoint))
+    Ok(latest.map_err(Doubt::Log)?.map(|found| found.checkpoint))
 }
 
 /// Applies some chunks; true when the durable end is reached.
@@ -120,11 +125,16 @@ fn turn(shared: &Arc<Shared>, tail: (Pos, Chain)) -> Result<bool, Doubt> {
     let index = guard.as_mut().ok_or_else(|| Doubt::Mismatch("the index was set aside".into()))?;
     let mut ended = Ended::new();
     let mut caught_up = false;
+    let mut batch = index.begin();
+    let before = index.at();
     for _ in 0..CHUNKS_PER_TURN {
-        if !one_step(shared, index, &mut ended)? {
+        if !one_step(shared, index, &mut batch, &mut ended)? {
             caught_up = true;
             break;
         }
+    }
+    if index.at() != before {
+        index.commit(batch)?;
     }
     let newly_ready = caught_up && !shared.followed.lock().ready;
     if newly_ready {
@@ -142,7 +152,7 @@ fn turn(shared: &Arc<Shared>, tail: (Pos, Chain)) -> Result<bool, Doubt> {
 }
 
 /// Follows the log by one chunk, hole or change of segment; false at the durable end.
-fn one_step(shared: &Shared, index: &mut Index, ended: &mut Ended) -> Result<bool, Doubt> {
+fn one_step(shared: &Shared, index: &mut Index, batch: &mut Batch, ended: &mut Ended) -> Result<bool, Doubt> {
     let at = index.at();
     let durable = *shared.durable.lock();
     let Some(listed) = shared.listed(at.ordinal) else {
@@ -153,7 +163,7 @@ fn one_step(shared: &Shared, index: &mut Index, ended: &mut Ended) -> Result<boo
     match step.map_err(Doubt::Log)? {
         Step::Chunk(chunk, directory) => {
             check_chain(index, &chunk);
-            ended.extend(index.apply(&chunk, &directory)?);
+            ended.extend(index.apply(batch, &chunk, &directory)?);
         }
         Step::Hole(to) => {
             if quarantine::keep(shared, segment, at.offset, to) {

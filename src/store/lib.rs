@@ -8,7 +8,7 @@
 //! append ─▶ inbox ─▶ committer: dedup, chunk, write, fdatasync, watermark ─▶ acknowledged
 //!                        │ durable end
 //!                        ▼
-//!                    indexer: follows the log, one sled batch per chunk ─▶ claim
+//!                    indexer: follows the log, some chunks a sled batch ─▶ claim
 //!                        │ applied
 //!                        ▼
 //!                    maintainer: checkpoints, retires, relocates     preparer: segments in advance

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::retire;
+use crate::segment::Pos;
 use crate::shared::{JobChunk, Listed, Shared, lock};
 use crate::{checkpoint, relocate};
 
@@ -14,11 +15,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// sled's buffers go to the kernel this often, which bounds what a kill makes us follow again.
 const INDEX_FLUSH_EVERY: Duration = Duration::from_secs(2);
 
+/// Bytes of the log between two checkpoints: what is read for its numbers when the store opens.
+const CHECKPOINT_EVERY_BYTES: u64 = 8 << 20;
+
 pub(crate) struct Maintainer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) index_flushed: Instant,
-    /// The active segment when the last checkpoint was written.
-    pub(crate) checkpoint_in: u64,
+    /// Where the last checkpoint lies.
+    pub(crate) checkpoint_at: Pos,
     /// No segment goes while the ledger does not balance, unless a rebuild did not mend it.
     pub(crate) rebuilt_for_balance: bool,
 }
@@ -39,9 +43,11 @@ impl Maintainer {
             self.index_flushed = Instant::now();
             self.flush_index();
         }
-        let active = lock(&self.shared.table).active;
-        if self.checkpoint_in != active && self.write_checkpoint().is_some() {
-            self.checkpoint_in = active;
+        let end = *self.shared.durable.lock();
+        let last = self.checkpoint_at;
+        let is_far = last.ordinal != end.ordinal || end.offset > last.offset + CHECKPOINT_EVERY_BYTES;
+        if is_far && let Some(at) = self.write_checkpoint() {
+            self.checkpoint_at = at;
         }
         if let Some(sparse) = relocate::candidate(&self.shared) {
             relocate::survivors_of(&self.shared, &sparse);
@@ -49,9 +55,9 @@ impl Maintainer {
         retire::settled_segments(self);
     }
 
-    fn write_checkpoint(&self) -> Option<()> {
+    fn write_checkpoint(&self) -> Option<Pos> {
         let checkpoint = checkpoint::of_index(&self.shared)?;
-        self.shared.run_job(vec![JobChunk::Checkpoint(checkpoint)]).ok().map(|_| ())
+        self.shared.run_job(vec![JobChunk::Checkpoint(checkpoint)]).ok()
     }
 
     pub(crate) fn flush_index(&self) {

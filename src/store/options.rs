@@ -40,6 +40,8 @@ pub struct Options {
     pub ballast_bytes: u64,
     /// Settlements become durable at the latest after this time.
     pub settle_within: Duration,
+    /// The index follows the log at most this often; what lies between joins one batch.
+    pub follow_every: Duration,
     /// Sealed segments that are kept although all their records are settled, so that recent
     /// keys are still known after a restart.
     pub kept_segments: usize,
@@ -70,6 +72,7 @@ impl Options {
             index_cache_bytes: 8 << 20,
             ballast_bytes: 8 << 20,
             settle_within: Duration::from_secs(1),
+            follow_every: Duration::from_millis(5),
             kept_segments: 1,
             quarantine_bytes_max: 64 << 20,
             tap: None,

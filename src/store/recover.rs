@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use revenium_migrations::log_v1::{self as v1, ChunkKind, Note, Notes, SegmentHeader};
 
@@ -73,6 +74,7 @@ pub(crate) struct Recovered {
 
 /// Opens the log in `options.dir`.
 pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
+    let began = Instant::now();
     options.check().map_err(OpenError::Options)?;
     let dir = &options.dir;
     DirBuilder::new()
@@ -90,7 +92,7 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     let mut table = list(live, mark);
     let mut dedup = Dedup::new(options.producers_max, options.producer_ranges_max, options.recent_keys_max);
     let mut states = BTreeMap::new();
-    let (mut end, mut chain) = walk(options, &mut table, &mut dedup, &mut states).map_err(read)?;
+    let (mut end, mut chain) = walk(options, &mut table, mark, &mut dedup, &mut states).map_err(read)?;
     chain.next_seq = chain.next_seq.max(1);
     if let Some(mark) = mark.filter(|m| m.end > end || (m.end == end && m.crc != chain.crc)) {
         // Acknowledged records are missing at the tail; the index tells how many.
@@ -133,6 +135,7 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     table.segments.insert(active.ordinal, listed);
     table.active = active.ordinal;
     let tail = (end, chain);
+    tracing::info!(took_ms = began.elapsed().as_millis(), segments = table.segments.len(), "the log is open");
     // A mark there always is: without one, what a torn commit left could pass for damage.
     watermark
         .write(Mark { end, next_seq: chain.next_seq, crc: chain.crc })
@@ -240,12 +243,13 @@ fn list(live: Live, mark: Option<Mark>) -> Table {
 fn walk(
     options: &Options,
     table: &mut Table,
+    mark: Option<Mark>,
     dedup: &mut Dedup,
     states: &mut BTreeMap<String, Vec<u8>>,
 ) -> io::Result<(Pos, Chain)> {
     let latest = checkpoint::latest(table.segments.values().rev().cloned())?;
-    let needed = latest.as_ref().map_or(usize::MAX, |(passed, _)| passed + 1);
-    for (ordinal, end) in latest.map(|(_, c)| c.segments).unwrap_or_default() {
+    let covered = latest.as_ref().map_or_else(Pos::default, |found| found.at);
+    for (ordinal, end) in latest.map(|found| found.checkpoint.segments).unwrap_or_default() {
         if let Some(listed) = table.segments.get_mut(&ordinal)
             && listed.until == Until::Unknown
             && end > 0
@@ -253,10 +257,13 @@ fn walk(
             listed.until = Until::Sealed(end);
         }
     }
-    let newest = needed.max(options.kept_segments + 2);
+    let oldest_kept = table.segments.keys().rev().nth(options.kept_segments + 1).copied().unwrap_or_default();
+    // A chunk whose keys are too old to be remembered, and whose numbers the checkpoint knows.
+    let keys_from = mark.map_or(0, |m| m.next_seq.saturating_sub(options.recent_keys_max as u64));
+    let says_nothing = |at: &ChunkAt| at.pos < covered && at.header.next_seq <= keys_from;
     let mut end = Pos::default();
     let mut chain: Option<Chain> = None;
-    for listed in table.segments.values().skip(table.segments.len().saturating_sub(newest)) {
+    for listed in table.segments.range(oldest_kept.min(covered.ordinal)..).map(|(_, listed)| listed) {
         end = Pos { ordinal: listed.segment.ordinal, offset: FIRST_CHUNK };
         if let Begins::With(header) = listed.segment.begins()? {
             // The segment before this one may be gone; its header knows the link all the same.
@@ -265,7 +272,9 @@ fn walk(
         loop {
             match scan::step(&listed.segment, end.offset, listed.until, chain)? {
                 Step::Chunk(at, directory) => {
-                    remember(&at, &directory, dedup, states);
+                    if !says_nothing(&at) {
+                        remember(&at, &directory, dedup, states);
+                    }
                     chain = Some(at.chain());
                     end.offset = at.end();
                 }

@@ -16,6 +16,7 @@ use crate::maintainer::Maintainer;
 use crate::options::Options;
 use crate::prepare::{self, log_bytes};
 use crate::recover::{OpenError, put_state, recover};
+use crate::segment::Pos;
 use crate::shared::{INBOX_PERMITS, Inbox, Pending, Shared, Submission, get, lock};
 use crate::stats::{LaneStats, QueueStats};
 use crate::types::{
@@ -85,7 +86,7 @@ impl Store {
         let maintainer = Maintainer {
             shared: shared.clone(),
             index_flushed: Instant::now(),
-            checkpoint_in: 0,
+            checkpoint_at: Pos::default(),
             rebuilt_for_balance: false,
         };
         let (for_indexer, for_preparer) = (shared.clone(), shared.clone());
@@ -375,7 +376,7 @@ fn cut_words(mut note: DeadNote) -> DeadNote {
     note
 }
 
-fn lag_bytes(at: crate::segment::Pos, durable: crate::segment::Pos, segment_bytes: u64) -> u64 {
+fn lag_bytes(at: Pos, durable: Pos, segment_bytes: u64) -> u64 {
     let segments = durable.ordinal.saturating_sub(at.ordinal);
     (segments * segment_bytes + durable.offset).saturating_sub(at.offset)
 }

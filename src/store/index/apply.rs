@@ -18,14 +18,14 @@ fn nowhere() -> LaneName {
     LaneName { profile: String::new(), route: u8::MAX }
 }
 
-/// Writes of one chunk, seen by its own reads.
-struct Batch<'a> {
-    db: &'a sled::Db,
+/// Writes of the chunks of one turn, seen by the turn's own reads.
+pub(crate) struct Batch {
+    db: sled::Db,
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     lanes: BTreeSet<LaneName>,
 }
 
-impl Batch<'_> {
+impl Batch {
     fn get<T: for<'de> serde::Deserialize<'de>>(&self, key: &[u8]) -> Result<Option<T>, Doubt> {
         match self.writes.get(key) {
             Some(written) => written.as_ref().map(|v| decode(v)).transpose(),
@@ -43,21 +43,38 @@ impl Batch<'_> {
 
     /// The entry that speaks of `seq`, with its base.
     fn entry_of(&self, lane: &LaneName, seq: u64) -> Result<Option<(u64, Entry)>, Doubt> {
-        let above = schema::entry_key(lane, seq.saturating_add(1));
-        let Some((key, _)) = self.db.get_lt(above)? else { return Ok(None) };
-        if !key.starts_with(&schema::entries_prefix(lane)) {
-            return Ok(None);
+        let prefix = schema::entries_prefix(lane);
+        let mut above = schema::entry_key(lane, seq.saturating_add(1));
+        // The next key below, written by this batch or before it, that is not deleted by it.
+        loop {
+            let stored = self.db.get_lt(&above)?.map(|(key, _)| key.to_vec());
+            let written = self.writes.range(prefix.clone()..above).next_back().map(|(key, _)| key.clone());
+            let Some(key) = stored.max(written).filter(|key| key.starts_with(&prefix)) else {
+                return Ok(None);
+            };
+            if let Some(entry) = self.get::<Entry>(&key)? {
+                let (_, base) = schema::parse_entry_key(&key).ok_or(Doubt::Value)?;
+                return Ok(Some((base, entry)));
+            }
+            above = key;
         }
-        let (_, base) = schema::parse_entry_key(&key).ok_or(Doubt::Value)?;
-        Ok(self.get::<Entry>(&key)?.map(|e| (base, e)))
     }
 }
 
 impl Index {
-    /// Applies the chunk `at`, whole or not at all. After an error the index is not to be used.
-    pub(crate) fn apply(&mut self, at: &ChunkAt, directory: &[u8]) -> Result<Ended, Doubt> {
-        let db = self.db.clone();
-        let mut batch = Batch { db: &db, writes: BTreeMap::new(), lanes: BTreeSet::new() };
+    /// What the next chunks change is gathered here.
+    pub(crate) fn begin(&self) -> Batch {
+        Batch { db: self.db.clone(), writes: BTreeMap::new(), lanes: BTreeSet::new() }
+    }
+
+    /// Applies the chunk `at` to memory and to `batch`; sled follows with [`Index::commit`], whole or
+    /// not at all. After an error the index is not to be used.
+    pub(crate) fn apply(
+        &mut self,
+        batch: &mut Batch,
+        at: &ChunkAt,
+        directory: &[u8],
+    ) -> Result<Ended, Doubt> {
         let mut ended = Vec::new();
         match at.header.kind {
             ChunkKind::Records | ChunkKind::Relocation => {
@@ -79,9 +96,9 @@ impl Index {
                 let met_before = self.rebuild.as_ref().is_none_or(|r| r.seen.contains(&base));
                 for (lane, of_lane) in by_lane {
                     if moved && met_before {
-                        self.follow_move(&mut batch, at, &lane, &of_lane)?;
+                        self.follow_move(batch, at, &lane, &of_lane)?;
                     } else {
-                        self.take_in(&mut batch, at, &lane, &of_lane, moved)?;
+                        self.take_in(batch, at, &lane, &of_lane, moved)?;
                     }
                 }
                 if moved {
@@ -94,12 +111,16 @@ impl Index {
             ChunkKind::Notes => {
                 let notes: Notes = v1::decode(directory).map_err(|_| mismatch("notes", at))?;
                 for note in notes.notes {
-                    self.take_note(&mut batch, at, note, notes.carried, &mut ended)?;
+                    self.take_note(batch, at, note, notes.carried, &mut ended)?;
                 }
             }
             ChunkKind::Checkpoint => {}
         }
-        self.finish(batch, at)?;
+        self.meta.ordinal = at.pos.ordinal;
+        self.meta.offset = at.end();
+        self.meta.next_seq = self.meta.next_seq.max(at.header.next_seq);
+        self.meta.crc = at.crc;
+        self.linked = true;
         Ok(ended)
     }
 
@@ -194,17 +215,13 @@ impl Index {
         Ok(())
     }
 
-    fn finish(&mut self, mut batch: Batch<'_>, at: &ChunkAt) -> Result<(), Doubt> {
-        self.meta.ordinal = at.pos.ordinal;
-        self.meta.offset = at.end();
-        self.meta.next_seq = self.meta.next_seq.max(at.header.next_seq);
-        self.meta.crc = at.crc;
-        self.linked = true;
-        batch.put(schema::META.to_vec(), &self.meta);
+    /// Hands the batch to sled, with how far it brings the index.
+    pub(crate) fn commit(&mut self, mut batch: Batch) -> Result<(), Doubt> {
         for lane in std::mem::take(&mut batch.lanes) {
             let counts = self.lanes.entry(lane.clone()).or_default().counts;
             batch.put(schema::counts_key(&lane), &counts);
         }
+        batch.put(schema::META.to_vec(), &self.meta);
         let mut sled_batch = sled::Batch::default();
         for (key, value) in batch.writes {
             match value {
@@ -219,7 +236,7 @@ impl Index {
         self.rebuild.as_ref().is_none_or(|r| at.pos >= r.count_from)
     }
 
-    fn count(&mut self, batch: &mut Batch<'_>, lane: &LaneName, change: impl FnOnce(&mut Counts)) {
+    fn count(&mut self, batch: &mut Batch, lane: &LaneName, change: impl FnOnce(&mut Counts)) {
         change(&mut self.lanes.entry(lane.clone()).or_default().counts);
         batch.lanes.insert(lane.clone());
     }
@@ -227,7 +244,7 @@ impl Index {
     /// Records that the index meets for the first time.
     fn take_in(
         &mut self,
-        batch: &mut Batch<'_>,
+        batch: &mut Batch,
         at: &ChunkAt,
         lane: &LaneName,
         records: &[(u64, &Meta)],
@@ -269,7 +286,7 @@ impl Index {
     /// Records that lie elsewhere from now on; those that ended meanwhile do not come back.
     fn follow_move(
         &mut self,
-        batch: &mut Batch<'_>,
+        batch: &mut Batch,
         at: &ChunkAt,
         lane: &LaneName,
         records: &[(u64, &Meta)],
@@ -314,7 +331,7 @@ impl Index {
 
     fn take_note(
         &mut self,
-        batch: &mut Batch<'_>,
+        batch: &mut Batch,
         at: &ChunkAt,
         note: Note,
         carried: bool,
@@ -382,7 +399,7 @@ impl Index {
     }
 
     /// Ends the waiting of `seq`; gives the place of its record if it did wait.
-    fn clear(&mut self, batch: &mut Batch<'_>, lane: &LaneName, seq: u64) -> Result<Option<At>, Doubt> {
+    fn clear(&mut self, batch: &mut Batch, lane: &LaneName, seq: u64) -> Result<Option<At>, Doubt> {
         let Some((base, old)) = batch.entry_of(lane, seq)? else { return Ok(None) };
         let mut entry = old.clone();
         if !entry.clear(seq - base) {
@@ -394,13 +411,13 @@ impl Index {
         Ok(Some(entry.at))
     }
 
-    fn put_dead(&mut self, batch: &mut Batch<'_>, lane: &LaneName, seq: u64, at: At, note: Dead) {
+    fn put_dead(&mut self, batch: &mut Batch, lane: &LaneName, seq: u64, at: At, note: Dead) {
         batch.put(schema::number_key(b'd', seq), &DeadEntry { lane: lane.clone(), at, note });
         self.lanes.entry(lane.clone()).or_default().dead += 1;
         self.live(at.ordinal, 1);
     }
 
-    fn end_dead(&mut self, batch: &mut Batch<'_>, seq: u64) -> Result<Option<DeadEntry>, Doubt> {
+    fn end_dead(&mut self, batch: &mut Batch, seq: u64) -> Result<Option<DeadEntry>, Doubt> {
         let key = schema::number_key(b'd', seq);
         let dead = batch.get::<DeadEntry>(&key)?;
         if let Some(dead) = &dead {
@@ -413,7 +430,7 @@ impl Index {
 
     /// Ends the dead letter whose place another record takes; false if there is none. In a rebuild
     /// the note of its death may be gone: it is not needed once it was replaced.
-    fn end_replaced(&mut self, batch: &mut Batch<'_>, lane: &LaneName, old: u64) -> Result<bool, Doubt> {
+    fn end_replaced(&mut self, batch: &mut Batch, lane: &LaneName, old: u64) -> Result<bool, Doubt> {
         if self.end_dead(batch, old)?.is_some() || self.clear(batch, lane, old)?.is_some() {
             return Ok(true);
         }
@@ -423,7 +440,7 @@ impl Index {
         Ok(false)
     }
 
-    fn drop_delay(&mut self, batch: &mut Batch<'_>, seq: u64) {
+    fn drop_delay(&mut self, batch: &mut Batch, seq: u64) {
         if self.delayed.remove(&seq).is_some() {
             batch.delete(schema::number_key(b'p', seq));
         }
@@ -432,7 +449,7 @@ impl Index {
     /// Writes an entry's new state and follows the lane's sums.
     fn follow_entry(
         &mut self,
-        batch: &mut Batch<'_>,
+        batch: &mut Batch,
         lane: &LaneName,
         base: u64,
         old: Option<&Entry>,

@@ -1,6 +1,6 @@
 //! What sled knows about the log: which records wait and where, dead letters, counts.
 //!
-//! Nothing here is the truth. The index follows the log, one batch per chunk, each with the place
+//! Nothing here is the truth. The index follows the log, some chunks a batch, each with the place
 //! up to which it has followed; whatever sled loses, it follows again. On any doubt it is set
 //! aside and made anew from the log. All of sled is behind this module.
 
@@ -19,7 +19,7 @@ use crate::stats::Ledger;
 use crate::types::{End, Seq};
 use schema::{DeadEntry, Delay, Entry, Meta, SegmentEntry};
 
-pub(crate) use apply::Ended;
+pub(crate) use apply::{Batch, Ended};
 pub(crate) use open::{open, panic_text, remove_others};
 pub(crate) use rebuild::{Gaps, Rebuild};
 

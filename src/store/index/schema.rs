@@ -9,7 +9,7 @@
 //! | `s` ordinal | [`SegmentEntry`] | which numbers a segment may hold |
 //! | `m` | [`Meta`] | how far the log is applied; written with every batch |
 //!
-//! One tree, one batch per chunk: sled applies a batch whole or not at all.
+//! One tree; chunks are applied in batches, and sled applies a batch whole or not at all.
 
 use std::sync::Arc;
 
