@@ -54,11 +54,12 @@ pub fn judge(status: &Status) -> (Health, Vec<String>) {
         format!("events are refused: {}", s.refusing.as_deref().unwrap_or_default())
     });
     add(Health::Failing, s.imbalance > 0, &|| format!("the ledger is {} events out of balance", s.imbalance));
-    add(Health::Failing, log_is_open && s.log_bytes >= s.log_capacity_bytes, &|| {
-        "the log is full: events are refused".to_owned()
+    // The segments that are there still take events, so these two only announce the one above.
+    add(Health::Degraded, log_is_open && s.log_bytes >= s.log_capacity_bytes, &|| {
+        "the log cannot grow any more: events are refused once its last segment is full".to_owned()
     });
-    add(Health::Failing, log_is_open && s.disk_free_bytes < s.free_reserve_bytes, &|| {
-        "the disk is full up to its reserve: events are refused".to_owned()
+    add(Health::Degraded, log_is_open && s.disk_free_bytes < s.free_reserve_bytes, &|| {
+        "the disk is full up to its reserve: events are refused once the last segment is full".to_owned()
     });
     add(Health::Degraded, !s.waiting_for.is_empty(), &|| format!("not ready: {}", s.waiting_for.join("; ")));
     add(Health::Degraded, log_is_open && nearly_full && s.log_bytes < s.log_capacity_bytes, &|| {
@@ -113,13 +114,17 @@ mod tests {
                 Health::Degraded,
                 &["1 writes or flushes failed since start: look at the disk"],
             ),
-            (|s| s.log_bytes = 1000, Health::Failing, &["the log is full: events are refused"]),
+            (
+                |s| s.log_bytes = 1000,
+                Health::Degraded,
+                &["the log cannot grow any more: events are refused once its last segment is full"],
+            ),
             (|s| s.log_bytes = 900, Health::Degraded, &["the log is nine tenths full"]),
             (|s| s.log_bytes = 899, Health::Ok, &[]),
             (
                 |s| s.disk_free_bytes = 99,
-                Health::Failing,
-                &["the disk is full up to its reserve: events are refused"],
+                Health::Degraded,
+                &["the disk is full up to its reserve: events are refused once the last segment is full"],
             ),
             (
                 |s| s.waiting_for = vec!["index: 3 of 9 segments".to_owned()],
