@@ -49,9 +49,16 @@ fn pace(account: &AccountStatus) -> Pace {
         let reason = if reason.is_empty() { "429" } else { reason };
         notes.push(format!("waits as the upstream asked ({reason})"));
     }
+    let trouble = account.trouble.as_ref();
     if account.outage.is_some() {
-        let why = account.trouble.as_ref().map_or("", |trouble| trouble.words.as_str());
+        let why = trouble.map_or("", |trouble| trouble.words.as_str());
         notes.push(format!("the upstream fails, probing: {why}"));
+    } else if let Some(trouble) = trouble.filter(|trouble| trouble.at_ms >= account.delivered_at_ms) {
+        // Before enough was met for a pause, this is all there is to see of a wrong key or URL.
+        notes.push(match trouble.status {
+            0 => format!("nothing delivered since: {}", trouble.words),
+            status => format!("nothing delivered since: {} ({status})", trouble.words),
+        });
     }
     if account.is_slowed_by_refusals {
         notes.push("slowed down after a run of refusals".to_owned());
@@ -105,6 +112,23 @@ mod tests {
             view.pauses.iter().map(|pause| (pause.profile.as_str(), pause.reason, pause.since_ms)).collect();
         assert_eq!(pauses, [("gone", PauseReason::NotConfigured, 101)]);
         assert_eq!(view.pauses[0].words, "profile not configured");
+    }
+
+    #[test]
+    fn the_last_failure_is_shown_until_something_is_delivered() {
+        let trouble = crate::drain::Trouble {
+            lane: Lane { profile: "default".into(), route: 0 },
+            outcome: "blocked",
+            status: 401,
+            words: "the API key is not accepted".to_owned(),
+            at_ms: 500,
+        };
+        let note = |delivered_at_ms| {
+            let trouble = Some(trouble.clone());
+            pace(&AccountStatus { trouble, delivered_at_ms, ..AccountStatus::default() }).note
+        };
+        assert_eq!(note(499).as_deref(), Some("nothing delivered since: the API key is not accepted (401)"));
+        assert_eq!(note(501), None);
     }
 
     #[test]
