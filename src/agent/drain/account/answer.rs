@@ -75,7 +75,13 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
         let was_down = self.pace.outage().is_some();
         let is_to_be_saved = self.pace.answered(&answer, now.at);
         match (was_down, self.pace.outage().is_some()) {
-            (false, true) => warn!(account = %self.name, "the upstream fails; probing until it answers"),
+            (false, true) => {
+                let why = match outcome {
+                    Outcome::Retry(retry) => retry.words.as_str(),
+                    _ => "",
+                };
+                warn!(account = %self.name, why, "the upstream fails; probing until it answers");
+            }
             (true, false) => info!(account = %self.name, "the upstream answers again"),
             _ => {}
         }
@@ -106,11 +112,11 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
                 let is_paused = state.pauses.is_paused(route);
                 if let (false, true, Outcome::Blocked(block)) = (was_paused, is_paused, outcome) {
                     warn!(
-                        profile = %record.lane.profile, route, status = block.status, words = block.words,
-                        "paused: several records were refused for a reason that is not theirs"
+                        profile = %record.lane.profile, kind = kind_name(route), status = block.status,
+                        words = block.words, "paused: sending is refused for a reason that is not the events'"
                     );
                 } else if was_paused && !is_paused {
-                    info!(profile = %record.lane.profile, route, "resumed");
+                    info!(profile = %record.lane.profile, kind = kind_name(route), "resumed");
                 }
                 self.pauses_changed(profile, now);
             }
@@ -160,7 +166,7 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
         };
         self.suspects.forget(record.seq);
         warn!(
-            seq = record.seq.0, profile = %record.lane.profile, route = record.lane.route,
+            seq = record.seq.0, profile = %record.lane.profile, kind = kind_name(record.lane.route),
             reason = reason.name(), status, "a record became a dead letter"
         );
         let note = DeadNote { reason: reason.code(), status, words: words.clone(), at_ms: now.wall_ms };
@@ -187,6 +193,11 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
         };
         self.shared.status.update(self.index, |account| account.trouble = Some(trouble));
     }
+}
+
+/// The route's name in logs; the drain itself only tells routes apart.
+fn kind_name(route: u8) -> &'static str {
+    revenium_event::Kind::from_code(route).map_or("other", revenium_event::Kind::name)
 }
 
 fn kind<'a>(reply: Option<&'a Reply>, outcome: &Outcome) -> Kind<'a> {
