@@ -69,7 +69,10 @@ fn api_error(value: &Value) -> String {
             say(said.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": "));
         }
     }
-    parts.join("; ")
+    // "Unauthorized; Unauthorized: unknown key" says it once.
+    let said =
+        parts.iter().filter(|part| !parts.iter().any(|other| other != *part && other.starts_with(*part)));
+    said.map(String::as_str).collect::<Vec<_>>().join("; ")
 }
 
 fn text(value: Option<&Value>) -> String {
@@ -127,6 +130,10 @@ mod tests {
                 "Bad Request; model is required",
             ),
             (r#"{"message":"m","details":{"effort":"too long"}}"#, "m; effort: too long"),
+            (
+                r#"{"error":"Unauthorized","message":"Unauthorized: unknown API key"}"#,
+                "Unauthorized: unknown API key",
+            ),
             (
                 r#"{"message":"m","errors":[{"code":"INVALID","field":"effort","value":"PAYLOAD","message":"no","resolution":"cut it"}]}"#,
                 "m; effort: INVALID: no: cut it",
