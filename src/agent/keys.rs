@@ -77,7 +77,7 @@ pub enum KeyError {
     #[error("the key is longer than {KEY_BYTES_MAX} bytes")]
     TooLong,
     /// One of the above, in a file.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot use the key file {}", path.display())]
     InFile {
         /// Which file.
         path: PathBuf,

@@ -56,7 +56,7 @@ pub enum BindError {
         what: String,
     },
     /// The system refused.
-    #[error("cannot {what} {}: {source}", path.display())]
+    #[error("cannot {what} {}", path.display())]
     Io {
         /// What was tried.
         what: &'static str,

@@ -254,5 +254,6 @@ fn report(ended: Result<(), JoinError>) {
 }
 
 fn log_rebind_error(error: &BindError) {
-    warn!(%error, "the socket's path no longer leads here and cannot be bound again");
+    let error = crate::chain(error);
+    warn!(error, "the socket's path no longer leads here and cannot be bound again");
 }

@@ -59,6 +59,16 @@ fn a_key_file_that_others_can_read_is_refused_with_the_remedy() {
 }
 
 #[test]
+fn a_file_that_holds_no_key_is_named_with_one_reason() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("key");
+    write(&path, "", 0o600);
+    let error = KeySource::File(path.clone()).read().expect_err("is empty");
+    let text = format!("cannot use the key file {}: the key is empty", path.display());
+    assert_eq!(crate::chain(&error), text);
+}
+
+#[test]
 fn a_key_is_followed_through_rewrite_rename_and_symlink_swap() {
     let dir = tempfile::tempdir().expect("a folder");
     let at = |name: &str| dir.path().join(name);

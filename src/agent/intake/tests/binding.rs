@@ -35,6 +35,15 @@ async fn a_stale_socket_is_replaced_and_anything_else_is_left_alone() {
 }
 
 #[tokio::test]
+async fn what_the_system_refused_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = Listener::bind(&file.join("agent.sock"), 0o600, 16).unwrap_err();
+    assert_eq!(crate::chain(&error), format!("cannot create {}: File exists (os error 17)", file.display()));
+}
+
+#[tokio::test]
 async fn the_directory_is_made_as_open_as_the_socket_needs_it() {
     let dir = tempfile::tempdir().unwrap();
     for (name, mode, dir_mode) in [("own", 0o600, 0o700), ("group", 0o660, 0o755)] {
