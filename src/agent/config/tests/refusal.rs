@@ -3,6 +3,15 @@
 use super::*;
 
 #[test]
+fn several_problems_are_listed_one_a_line() {
+    let error = load("[drain]\nbackoff_max = 3\n[socket]\nmode = 3", &[]).expect_err("two problems");
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (3, "2 problems"), "{text}");
+    assert!(lines[1].contains("socket.mode: ") && lines[2].contains("drain.backoff_max: "), "{text}");
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_place_and_what_would_be_right() {
     for (toml, problem) in [
         ("drian.backoff_max = \"60s\"", "1: drian.backoff_max: unknown key; did you mean drain.backoff_max?"),
