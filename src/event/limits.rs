@@ -77,9 +77,9 @@ pub(crate) const QUERY_SOURCE_CHARS_MAX: usize = 128;
 // Smaller numbers are readings of some other clock, and nobody metered a model then.
 pub(crate) const EPOCH_MS_MIN: i64 = 1_000_000_000_000;
 
-/// Whether `name` can be a profile: 1–[`PROFILE_BYTES_MAX`] of `A-Z a-z 0-9 . _ -`.
+/// Whether `name` can be a profile: 1–[`PROFILE_BYTES_MAX`] of `A-Z a-z 0-9 _ -`.
 // The characters that need no quoting in TOML keys, file names and labels.
 pub fn profile_is_valid(name: &str) -> bool {
     (1..=PROFILE_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }

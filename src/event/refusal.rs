@@ -51,7 +51,7 @@ impl Refusal {
     /// The name of a profile is none.
     pub(crate) fn profile(field: &'static str) -> Refusal {
         let message =
-            format!("{field} must be a profile's name: 1 to {PROFILE_BYTES_MAX} of A-Z a-z 0-9 . _ -");
+            format!("{field} must be a profile's name: 1 to {PROFILE_BYTES_MAX} of A-Z a-z 0-9 _ -");
         Refusal::field(field, message)
     }
 

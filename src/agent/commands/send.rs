@@ -270,7 +270,7 @@ fn profile(text: &str) -> Result<String, String> {
     if profile_is_valid(text) {
         return Ok(text.to_owned());
     }
-    Err("a profile's name is 1 to 64 of A-Z a-z 0-9 . _ -".to_owned())
+    Err("a profile's name is 1 to 64 of A-Z a-z 0-9 _ -".to_owned())
 }
 
 /// A number with its unit: `500ms`, `30s`, `2m`.

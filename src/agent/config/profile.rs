@@ -39,7 +39,10 @@ impl ProfileConfig {
     ) -> Self {
         let key = |last: &str| format!("profiles.{}.{last}", segment(name));
         if !is_name(name) {
-            reader.refuse(&key("url"), "a profile's name has 1 to 64 letters, digits, \"-\" and \"_\"");
+            reader.refuse(
+                &key("url"),
+                "a profile's name has 1 to 64 letters, digits, \"-\" and \"_\", and does not begin with \"_\"",
+            );
         }
         let url = reader.text_or(&key("url"), "a URL in quotes", (URL_DEFAULT.to_owned(), Source::Default));
         let allow_plain_http = reader.flag(&key("allow_plain_http"), false);
@@ -64,10 +67,10 @@ impl ProfileConfig {
     }
 }
 
-/// What a name may be, so that it can stand in keys, labels and file names as it is.
+/// What a name may be: whatever events may name, but for the names that intake keeps for itself,
+/// which begin with `_`.
 fn is_name(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    (1..=revenium_store::PROFILE_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits)
+    revenium_event::profile_is_valid(name) && !name.starts_with('_')
 }
 
 fn read_key(reader: &mut Reader, name: &str, around: &Surroundings) -> Option<KeySource> {

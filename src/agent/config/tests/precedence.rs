@@ -205,11 +205,11 @@ fn profiles_have_names_that_fit_everywhere_and_accounts_by_host() {
             ("lan", "http://lan:9", "lan:9"),
         ]
     );
-    for name in ["\"a.b\"", "\"\"", "\"ä\"", "\"a b\"", &"x".repeat(65)] {
+    for name in ["\"a.b\"", "_unusable", "\"\"", "\"ä\"", "\"a b\"", &"x".repeat(65)] {
         let problems = refused(&format!("[profiles.{name}]\nurl = \"https://h\""), &[]);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(
-            problems[0].ends_with("a profile's name has 1 to 64 letters, digits, \"-\" and \"_\""),
+            problems[0].ends_with("digits, \"-\" and \"_\", and does not begin with \"_\""),
             "{problems:?}"
         );
     }

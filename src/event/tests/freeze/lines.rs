@@ -78,6 +78,7 @@ fn a_hello_of_another_version_is_told_which_is_spoken() {
         (r#"{"hello":7}"#, "hello"),
         (r#"{"hello":{"v":1,"producer":"p"}}"#, "hello.producer"),
         (r#"{"hello":{"v":1,"profile":"a b"}}"#, "hello.profile"),
+        (r#"{"hello":{"v":1,"profile":"a.b"}}"#, "hello.profile"),
     ];
     for (line, field) in cases {
         assert_eq!(
