@@ -14,16 +14,16 @@ pub struct EventArgs {
     #[arg(long)]
     pub provider: Option<String>,
     /// Tokens sent to the model
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     pub input_tokens: Option<u64>,
     /// Tokens that came back
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     pub output_tokens: Option<u64>,
     /// Tokens read from the provider's cache
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     pub cache_read_tokens: Option<u64>,
     /// Tokens written to the provider's cache
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     pub cache_creation_tokens: Option<u64>,
     /// Whose customer it was
     #[arg(long, value_name = "NAME")]

@@ -69,6 +69,7 @@ fn what_makes_no_sense_is_refused_with_what_would() {
         (&["-", "--profile", "two words"], "A-Z a-z 0-9"),
         (&["-", "--kind", "letter"], "completion, image"),
         (&["--set", "novalue"], "NAME=VALUE"),
+        (&["--input-tokens", "-1"], "invalid value '-1' for '--input-tokens <COUNT>'"),
         (&["more"], "-"),
     ] {
         let error = Cli::try_parse_from([&["send"], words].concat()).unwrap_err();
