@@ -32,7 +32,15 @@ struct User {
     connections: AtomicUsize,
     lines: Option<Mutex<Bucket>>,
     refusals: Mutex<Bucket>,
+    /// Lines in our log about this user's refused events.
+    warnings: Mutex<Bucket>,
+    uid: u32,
 }
+
+/// Lines a second in our log about one user's refused events, and how many at once: the sender is
+/// told of each, and so is the metric; the log only has to say that there are some.
+const WARNINGS_PER_SECOND: u32 = 1;
+const WARNINGS_BURST: u32 = 5;
 
 /// One connection's place.
 #[derive(Debug)]
@@ -87,13 +95,13 @@ impl Seats {
         if users.len() >= USERS_MAX {
             users.retain(|_, user| user.connections.load(Ordering::Relaxed) > 0);
         }
-        let user = users.entry(uid).or_insert_with(|| Arc::new(User::new(&self.limits, now)));
+        let user = users.entry(uid).or_insert_with(|| Arc::new(User::new(uid, &self.limits, now)));
         Arc::clone(user)
     }
 }
 
 impl User {
-    fn new(limits: &Limits, now: Instant) -> Self {
+    fn new(uid: u32, limits: &Limits, now: Instant) -> Self {
         let pace = limits.lines_per_second_per_uid_max;
         Self {
             connections: AtomicUsize::new(0),
@@ -104,6 +112,8 @@ impl User {
                 limits.kept_refusals_burst_per_uid,
                 now,
             )),
+            warnings: Mutex::new(Bucket::new(WARNINGS_PER_SECOND, WARNINGS_BURST, now)),
+            uid,
         }
     }
 }
@@ -120,6 +130,16 @@ impl Seat {
     /// Whether one more refused event of this user may be kept as a dead letter.
     pub(super) fn may_keep_refusal(&self, now: Instant) -> bool {
         held(&self.user.refusals).try_take(now)
+    }
+
+    /// Whether our log may have one more line about a refused event of this user.
+    pub(super) fn may_warn(&self, now: Instant) -> bool {
+        held(&self.user.warnings).try_take(now)
+    }
+
+    /// Whose seat it is.
+    pub(super) fn uid(&self) -> u32 {
+        self.user.uid
     }
 }
 
@@ -184,5 +204,7 @@ mod tests {
         let other = seats.take(2, now).unwrap();
         assert_eq!(other.lines(5, now), Duration::ZERO);
         assert!(other.may_keep_refusal(now));
+        let said = (0..100).filter(|_| other.may_warn(now)).count();
+        assert_eq!((said, other.uid()), (WARNINGS_BURST as usize, 2));
     }
 }

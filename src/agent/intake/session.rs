@@ -3,7 +3,7 @@
 //! A hello comes first or not at all. It needs no answer, unless it cannot be honoured: then it
 //! gets a refusal and nothing after it is read, since what follows would be numbered or billed
 //! otherwise than its sender meant. With a producer in it every event has its number, without
-//! one none has. Blank lines mean nothing and get no answer. Pure, apart from what it counts.
+//! one none has. Blank lines mean nothing and get no answer. Pure, apart from what it counts and logs.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -12,6 +12,7 @@ use revenium_event::limits::LINE_BYTES_MAX;
 use revenium_event::line::{self, Hello, Line};
 use revenium_event::{Identity, Minted, Producer, Refusal, RefusalCode};
 use tokio::time::Instant;
+use tracing::warn;
 use uuid::Uuid;
 
 use super::batch::{Batch, Said};
@@ -92,6 +93,7 @@ impl Session {
         if is_about_hello(start, &refusal) {
             return end(&refusal, desk, batches);
         }
+        note(&refusal, desk);
         open(batches).refusal(n, &refusal, desk.observer);
         Flow::On
     }
@@ -105,6 +107,7 @@ impl Session {
     ) {
         let message = format!("the line was not ended within {} s; nothing of it is kept", waited.as_secs());
         let refusal = Refusal { code: RefusalCode::Invalid, field: None, message };
+        note(&refusal, desk);
         open(batches).refusal(None, &refusal, desk.observer);
     }
 
@@ -167,6 +170,7 @@ fn take(n: Option<u64>, admitted: Admitted, desk: &Desk<'_>, batches: &mut VecDe
 
 fn turn_away(n: Option<u64>, turned: Turned, desk: &Desk<'_>, batches: &mut VecDeque<Batch>) {
     let Turned { refusal, letter } = turned;
+    note(&refusal, desk);
     let Some(letter) = letter else {
         return open(batches).refusal(n, &refusal, desk.observer);
     };
@@ -180,8 +184,25 @@ fn turn_away(n: Option<u64>, turned: Turned, desk: &Desk<'_>, batches: &mut VecD
 }
 
 fn end(refusal: &Refusal, desk: &Desk<'_>, batches: &mut VecDeque<Batch>) -> Flow {
+    note(refusal, desk);
     open(batches).refusal(None, refusal, desk.observer);
     Flow::End
+}
+
+/// Says in our log, now and then, that events are refused: a sender may not read its answers. The
+/// answer has the words; a member's name is logged only if it is one of ours.
+fn note(refusal: &Refusal, desk: &Desk<'_>) {
+    if desk.seat.may_warn(desk.now) {
+        let field = match &refusal.field {
+            Some(Cow::Borrowed(ours)) => Some(*ours),
+            _ => None,
+        };
+        let code = match refusal.code {
+            RefusalCode::Invalid => "invalid",
+            RefusalCode::TooLarge => "too_large",
+        };
+        warn!(uid = desk.seat.uid(), code, field, "an event was refused, and its sender told why");
+    }
 }
 
 /// The last batch.
