@@ -12,6 +12,7 @@ use crate::error::ReadError;
 use crate::index::schema::{DeadEntry, lane_name};
 use crate::index::{Chosen, Doubt, Index};
 use crate::relocate;
+use crate::scan::Until;
 use crate::segment::Pos;
 use crate::shared::{Shared, lock};
 use crate::types::{DeadLetter, End, Lane, Record, Seq};
@@ -32,7 +33,11 @@ impl ChunkCache {
         if let Some((_, _, chunk)) = lock(&self.chunks).iter().find(|(pos, of, _)| *pos == at && *of == id) {
             return Ok(Some(chunk.clone()));
         }
-        let read = Decoded::read(&listed.segment, at.offset, listed.segment.bytes);
+        let limit = match listed.until {
+            Until::Sealed(end) => end,
+            Until::AtLeast(_) | Until::Unknown => listed.segment.bytes,
+        };
+        let read = Decoded::read(&listed.segment, at.offset, limit);
         let Some(chunk) = read.map_err(|e| ReadError::Disk(e.to_string()))? else { return Ok(None) };
         let chunk = Arc::new(chunk);
         let mut chunks = lock(&self.chunks);

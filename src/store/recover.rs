@@ -86,7 +86,8 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
         Watermark::open(dir, options.tap.clone()).map_err(io_error("open the watermark in", dir))?;
     let found = segment::list(dir, options.tap.as_ref()).map_err(io_error("list the log in", dir))?;
     let highest = found.last().map_or(0, |s| s.ordinal).max(mark.map_or(0, |m| m.end.ordinal));
-    let (live, mut prepared) = classify(found, mark, dir)?;
+    let (live, prepared) = classify(found, mark, dir)?;
+    let mut prepared = usable(prepared, options.segment_bytes, dir)?;
     let mut table = list(live, mark);
     let mut dedup = Dedup::new(options.producers_max, options.producer_ranges_max, options.recent_keys_max);
     let mut states = BTreeMap::new();
@@ -197,6 +198,11 @@ fn classify(found: Vec<Segment>, mark: Option<Mark>, dir: &Path) -> Result<(Live
     let newest = live.last().map_or(0, |(s, _)| s.ordinal).max(acknowledged);
     let mut prepared = Vec::new();
     for segment in headless {
+        if live.iter().any(|(other, _)| other.ordinal == segment.ordinal) {
+            // A preparation failed after its rename, and its ordinal was given again.
+            tracing::warn!(segment = segment.ordinal, "a second file of a segment is left aside");
+            continue;
+        }
         // Prepared segments lie ahead of the log. One within it lost its header, not its chunks.
         let holds_chunks = || scan::step(&segment, FIRST_CHUNK, Until::Unknown, None);
         if segment.ordinal <= newest
@@ -210,6 +216,21 @@ fn classify(found: Vec<Segment>, mark: Option<Mark>, dir: &Path) -> Result<(Live
     }
     live.sort_by_key(|(s, _)| s.ordinal);
     Ok((live, prepared))
+}
+
+/// Prepared segments of the size that is asked for now, one for each ordinal; a preparation that
+/// failed after its rename left a second one. The others hold nothing and are removed.
+fn usable(prepared: Vec<Segment>, segment_bytes: u64, dir: &Path) -> Result<Vec<Segment>, OpenError> {
+    let mut usable: Vec<Segment> = Vec::new();
+    for segment in prepared {
+        if segment.bytes == segment_bytes && usable.last().is_none_or(|last| last.ordinal < segment.ordinal) {
+            usable.push(segment);
+        } else {
+            std::fs::remove_file(segment.file.path())
+                .map_err(io_error("remove a prepared segment in", dir))?;
+        }
+    }
+    Ok(usable)
 }
 
 /// How far each segment counts: the next one's header says where the log left it.

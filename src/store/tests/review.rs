@@ -1,0 +1,112 @@
+//! What a review found, one test for each: options that change between runs, a store that stays
+//! full for long, notes that are said again, a watermark that is behind.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use revenium_store::{AppendError, Appended, End, Options, ProducerId, Record, Settlement, Store};
+use support::{CrashDisk, append, fast_dir, lane, record, small, text};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn open_with(options: Options) -> Store {
+    let store = Store::open(options).unwrap();
+    assert!(store.wait_ready(LONG));
+    store
+}
+
+fn open(dir: &Path) -> Store {
+    open_with(small(dir, None))
+}
+
+fn claim_all(store: &Store, of: u8) -> Vec<Record> {
+    assert!(store.wait_settled(LONG));
+    let mut all = Vec::new();
+    loop {
+        let some = store.claim(&lane(of), End::Oldest, 50, 2_000).unwrap();
+        if some.is_empty() {
+            return all;
+        }
+        all.extend(some);
+    }
+}
+
+fn bodies(store: &Store) -> BTreeSet<String> {
+    claim_all(store, 0).iter().map(text).collect()
+}
+
+fn lost(store: &Store) -> u64 {
+    assert!(store.wait_settled(LONG));
+    store.stats().lanes.iter().map(|l| l.ledger.lost).sum()
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|x| x == "log"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Waits for the preparer, which works in the background.
+fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is() {
+        assert!(began.elapsed() < LONG, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn larger_or_smaller_segments_from_one_run_to_the_next_cost_no_record() {
+    for bytes in [128u64 << 10, 32 << 10] {
+        let dir = fast_dir();
+        let store = open(dir.path());
+        append(&store, vec![record(0, "k", "before")]).unwrap();
+        wait_for("two are prepared", || segments(dir.path()).len() == 3);
+        drop(store);
+        let store = open_with(Options { segment_bytes: bytes, ..small(dir.path(), None) });
+        let mut expected = BTreeSet::from(["before".to_owned()]);
+        for i in 0..400 {
+            let body = format!("{i}:{}", "x".repeat(900));
+            append(&store, vec![record(0, &format!("k{i}"), &body)]).unwrap();
+            expected.insert(body);
+        }
+        assert_eq!(bodies(&store).len(), expected.len(), "segments of {bytes} bytes");
+        assert_eq!(lost(&store), 0, "segments of {bytes} bytes");
+        drop(store);
+        assert_eq!(bodies(&open(dir.path())), expected);
+    }
+}
+
+#[test]
+fn two_files_of_one_ordinal_left_by_a_failed_preparation_hide_nothing() {
+    let dir = fast_dir();
+    let store = open(dir.path());
+    append(&store, vec![record(0, "k", "first")]).unwrap();
+    wait_for("two are prepared", || segments(dir.path()).len() == 3);
+    drop(store);
+    // Renamed, then the directory's flush (or opening the file) failed: its ordinal is given again.
+    let prepared = segments(dir.path())[1].clone();
+    let name = prepared.file_name().unwrap().to_str().unwrap();
+    let twin = format!("{}-00000000000000ff.log", name.rsplit_once('-').unwrap().0);
+    std::fs::copy(&prepared, dir.path().join(twin)).unwrap();
+    let store = open(dir.path());
+    let mut expected = BTreeSet::from(["first".to_owned()]);
+    for i in 0..300 {
+        let body = format!("{i}:{}", "x".repeat(900));
+        append(&store, vec![record(0, &format!("k{i}"), &body)]).unwrap();
+        expected.insert(body);
+    }
+    assert_eq!(bodies(&store), expected);
+    assert_eq!(lost(&store), 0);
+    drop(store);
+    assert_eq!(bodies(&open(dir.path())), expected);
+}
