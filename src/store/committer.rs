@@ -140,11 +140,7 @@ impl Committer {
         }
         let first_seq = self.chain.next_seq;
         let mut chunks = self.encode_records(first_seq, &group.records);
-        if !chunks.is_empty() && !self.make_room(&chunks, true) {
-            let full = self.shared.space.lock().exhausted.clone();
-            self.refuse(&mut group, &full.unwrap_or(AppendError::Disk("no segment became ready".into())));
-            chunks.clear();
-        }
+        let of_records = chunks.len();
         let notes = std::mem::take(&mut work.notes);
         if !notes.is_empty() {
             chunks.push(Encoded::notes(&Notes { carried: false, notes: gather(&notes) }));
@@ -152,6 +148,11 @@ impl Committer {
         if let Some(job) = &mut work.job {
             let encoded = job.chunks.iter().map(|c| self.encode_job(c));
             chunks.extend(encoded.collect::<Vec<_>>());
+        }
+        if of_records > 0 && !self.make_room(&chunks, true) {
+            let full = self.shared.space.lock().exhausted.clone();
+            self.refuse(&mut group, &full.unwrap_or(AppendError::Disk("no segment became ready".into())));
+            chunks.drain(..of_records);
         }
         if chunks.is_empty() {
             // Nothing but resends, or a job that only asks how far the log is: all of it is durable.
@@ -292,11 +293,13 @@ impl Committer {
     }
 
     /// Makes sure that the chunks fit the active segment. Records may not take the last prepared
-    /// segment: it is the ballast with which settling goes on when the disk is full.
+    /// segment, nor follow notes into it: it is the ballast with which settling goes on, and makes
+    /// room again, when the disk is full.
     fn make_room(&mut self, chunks: &[Encoded], for_records: bool) -> bool {
         let bytes: u64 = chunks.iter().map(Encoded::bytes).sum();
         if !self.sealed && self.offset + bytes <= self.shared.options.segment_bytes {
-            return true;
+            let space = self.shared.space.lock();
+            return !for_records || !space.prepared.is_empty() || space.exhausted.is_none();
         }
         self.rotate(for_records)
     }

@@ -87,6 +87,37 @@ fn larger_or_smaller_segments_from_one_run_to_the_next_cost_no_record() {
 }
 
 #[test]
+fn records_never_take_the_reserve_so_a_full_store_can_always_note_what_was_delivered() {
+    let dir = fast_dir();
+    let mut options = small(dir.path(), None);
+    options.capacity_bytes = 6 * options.segment_bytes;
+    let store = open_with(options);
+    let fill = |store: &Store, tag: &str| -> u64 {
+        let mut stored = 0;
+        loop {
+            match append(store, vec![record(0, &format!("{tag}{stored}"), &"x".repeat(200))]) {
+                Ok(_) => stored += 1,
+                Err(AppendError::Full { .. }) => return stored,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    };
+    let mut stored = fill(&store, "a");
+    // Notes go on: they fill what is left of the active segment, then take the reserve.
+    for i in 0..10u8 {
+        store.put_state(&format!("s{}", i % 4), &[i; 4000]);
+        assert!(store.wait_settled(LONG), "notes go on while the store is full");
+        stored += fill(&store, &format!("{i}-"));
+    }
+    for r in claim_all(&store, 0) {
+        store.settle(r.seq, Settlement::Delivered);
+    }
+    assert!(store.wait_settled(Duration::from_secs(5)), "what was delivered cannot be noted any more");
+    assert_eq!(store.stats().lanes[0].ledger.delivered, stored);
+    wait_for("it takes in again", || append(&store, vec![record(0, "again", "b")]).is_ok());
+}
+
+#[test]
 fn two_files_of_one_ordinal_left_by_a_failed_preparation_hide_nothing() {
     let dir = fast_dir();
     let store = open(dir.path());
