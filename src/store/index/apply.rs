@@ -338,6 +338,12 @@ impl Index {
         ended: &mut Ended,
     ) -> Result<(), Doubt> {
         let counting = !carried && self.counting(at);
+        // An index that followed what was said first knows it. Since then more may have happened:
+        // a claim that is out now is not ended by the note of an earlier try.
+        let known = carried && self.rebuild.is_none();
+        if known && matches!(note, Note::Gone(..) | Note::Dead(..) | Note::Postponed { .. }) {
+            return Ok(());
+        }
         match note {
             Note::Gone(how, lane, ranges) => {
                 for (first, n) in ranges {

@@ -118,6 +118,41 @@ fn records_never_take_the_reserve_so_a_full_store_can_always_note_what_was_deliv
 }
 
 #[test]
+fn a_retry_said_again_does_not_end_the_claim_of_the_next_try() {
+    let dir = fast_dir();
+    let store = open(dir.path());
+    append(&store, vec![record(1, "k", "slow")]).unwrap();
+    let slow = claim_all(&store, 1).remove(0);
+    let churn = |rounds: u32| {
+        for i in 0..rounds {
+            // Hashes, so that compression does not make it small.
+            let body = |k: u32| {
+                (0..100)
+                    .map(|n| format!("{:08x}", crc32c::crc32c(&[i, k, n].map(u32::to_le_bytes).concat())))
+                    .collect::<String>()
+            };
+            append(&store, (0..6).map(|k| record(0, &format!("k{i}-{k}"), &body(k))).collect()).unwrap();
+            claim_all(&store, 0).iter().for_each(|r| store.settle(r.seq, Settlement::Delivered));
+        }
+        assert!(store.wait_settled(LONG));
+    };
+    churn(16); // the note shall lie in another segment than the record
+    store.settle(slow.seq, Settlement::Postponed { not_before_ms: 0, attempts: 1, first_attempt_at_ms: 1 });
+    assert!(store.wait_settled(LONG));
+    let again = claim_all(&store, 1).remove(0);
+    assert_eq!((again.seq, again.attempts), (slow.seq, 1));
+    for _ in 0..10 {
+        churn(16); // retires the segment with the note, which is said again
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(claim_all(&store, 1).is_empty(), "it is claimed: nobody else may have it");
+    }
+    store.settle(again.seq, Settlement::Delivered);
+    store.close();
+    drop(store);
+    assert!(claim_all(&open(dir.path()), 1).is_empty(), "it was delivered");
+}
+
+#[test]
 fn two_files_of_one_ordinal_left_by_a_failed_preparation_hide_nothing() {
     let dir = fast_dir();
     let store = open(dir.path());
@@ -140,4 +175,19 @@ fn two_files_of_one_ordinal_left_by_a_failed_preparation_hide_nothing() {
     assert_eq!(lost(&store), 0);
     drop(store);
     assert_eq!(bodies(&open(dir.path())), expected);
+}
+
+#[test]
+fn closing_does_not_wait_for_an_index_that_has_far_to_go() {
+    let dir = fast_dir();
+    let store = open(dir.path());
+    for i in 0..3000 {
+        append(&store, vec![record(0, &format!("k{i}"), "b")]).unwrap();
+    }
+    drop(store);
+    std::fs::remove_dir_all(dir.path().join("index-0")).unwrap();
+    drop(Store::open(small(dir.path(), None)).unwrap());
+    let store = open(dir.path());
+    assert_eq!(store.stats().index_rebuilds, 1, "the close before has waited for the rebuild");
+    assert_eq!(claim_all(&store, 0).len(), 3000);
 }
