@@ -91,7 +91,7 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     let mut table = list(live, mark);
     let mut dedup = Dedup::new(options.producers_max, options.producer_ranges_max, options.recent_keys_max);
     let mut states = BTreeMap::new();
-    let (mut end, mut chain) = walk(options, &mut table, &mut dedup, &mut states).map_err(read)?;
+    let (mut end, mut chain) = walk(options, &mut table, mark, &mut dedup, &mut states).map_err(read)?;
     chain.next_seq = chain.next_seq.max(1);
     if let Some(mark) = mark.filter(|m| m.end > end || (m.end == end && m.crc != chain.crc)) {
         // Acknowledged records are missing at the tail; the index tells how many.
@@ -261,6 +261,7 @@ fn list(live: Live, mark: Option<Mark>) -> Table {
 fn walk(
     options: &Options,
     table: &mut Table,
+    mark: Option<Mark>,
     dedup: &mut Dedup,
     states: &mut BTreeMap<String, Vec<u8>>,
 ) -> io::Result<(Pos, Chain)> {
@@ -290,7 +291,13 @@ fn walk(
                     chain = Some(at.chain());
                     end.offset = at.end();
                 }
-                Step::Hole(to) => end.offset = to,
+                Step::Hole(to) => {
+                    end.offset = to;
+                    if let Some(mark) = mark.filter(|m| m.end == end) {
+                        // What was flushed behind the watermark links to a chunk that is damaged.
+                        chain = Some(Chain { next_seq: mark.next_seq, crc: mark.crc });
+                    }
+                }
                 Step::End => break,
             }
         }

@@ -153,6 +153,37 @@ fn a_retry_said_again_does_not_end_the_claim_of_the_next_try() {
 }
 
 #[test]
+fn damage_just_before_a_watermark_that_is_behind_costs_only_what_is_damaged() {
+    let dir = fast_dir();
+    let store = open(dir.path());
+    for i in 0..5 {
+        append(&store, vec![record(0, &format!("k{i}"), &format!("b{i}"))]).unwrap();
+    }
+    // What a power cut leaves: the log is flushed with every commit, the watermark every second.
+    let behind = std::fs::read(dir.path().join("watermark")).unwrap();
+    for i in 5..10 {
+        append(&store, vec![record(0, &format!("k{i}"), &format!("b{i}"))]).unwrap();
+    }
+    store.close();
+    drop(store);
+    std::fs::write(dir.path().join("watermark"), behind).unwrap();
+    std::fs::remove_dir_all(dir.path().join("index-0")).unwrap();
+    let path = &segments(dir.path())[0];
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(2).position(|w| w == b"b4").unwrap();
+    // The header of the last chunk before the watermark.
+    let chunk = bytes[..at].windows(4).rposition(|w| w == b"RVCK").unwrap();
+    bytes[chunk + 20] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    let store = open(dir.path());
+    append(&store, vec![record(0, "k", "after")]).unwrap();
+    let expected: BTreeSet<String> =
+        ["b0", "b1", "b2", "b3", "b5", "b6", "b7", "b8", "b9", "after"].map(String::from).into();
+    assert_eq!(bodies(&store), expected);
+    assert_eq!((lost(&store), store.stats().imbalance), (1, 0));
+}
+
+#[test]
 fn two_files_of_one_ordinal_left_by_a_failed_preparation_hide_nothing() {
     let dir = fast_dir();
     let store = open(dir.path());
