@@ -175,7 +175,11 @@ impl Committer {
                     let _ = job.done.send(Ok(self.end()));
                 }
             }
-            Err(error) => self.give_up(group, notes, work.job, &AppendError::Disk(error.to_string())),
+            Err(error) => {
+                // The failed write may have left these numbers on the disk.
+                self.chain.next_seq += group.records.len() as u64;
+                self.give_up(group, notes, work.job, &AppendError::Disk(error.to_string()));
+            }
         }
     }
 
@@ -446,8 +450,6 @@ impl Committer {
 
     fn refuse(&mut self, group: &mut Group, error: &AppendError) {
         self.forget(&group.records);
-        // The failed write may have left these numbers on the disk.
-        self.chain.next_seq += group.records.len() as u64;
         group.records.clear();
         for (done, _) in group.answers.drain(..) {
             let _ = done.send(Err(error.clone()));
@@ -458,6 +460,8 @@ impl Committer {
         for record in records {
             if record.dead.as_ref().is_none_or(|d| d.reason != DEAD_REASON_CONFLICT) {
                 self.dedup.remove(record.number, identity_bits(record));
+            } else {
+                self.dedup.forget_conflict(record.fingerprint);
             }
         }
     }

@@ -97,6 +97,11 @@ impl Dedup {
         self.conflicts.insert((key, fingerprint))
     }
 
+    /// Forgets a conflict that was not kept after all.
+    pub(crate) fn forget_conflict(&mut self, fingerprint: u64) {
+        self.conflicts.retain(|(_, of)| *of != fingerprint);
+    }
+
     /// Remembers a record.
     pub(crate) fn insert(
         &mut self,

@@ -209,6 +209,65 @@ fn two_files_of_one_ordinal_left_by_a_failed_preparation_hide_nothing() {
 }
 
 #[test]
+fn a_conflict_that_could_not_be_stored_is_stored_when_it_comes_again() {
+    let dir = fast_dir();
+    let disk = Arc::new(CrashDisk::default());
+    let store = open_with(small(dir.path(), Some(disk.clone())));
+    let keyed = |fingerprint: u64| {
+        let mut r = record(0, "k", &format!("b{fingerprint}"));
+        (r.key_is_identity, r.fingerprint) = (true, fingerprint);
+        r
+    };
+    append(&store, vec![keyed(1)]).unwrap();
+    disk.fail_flushes(2);
+    assert!(append(&store, vec![keyed(2)]).is_err());
+    let answer = append(&store, vec![keyed(2)]).unwrap();
+    assert!(matches!(answer[0], Appended::Conflict(seq) if seq.0 > 0), "{answer:?}");
+}
+
+#[test]
+fn records_that_were_refused_are_never_counted_as_lost() {
+    let dir = fast_dir();
+    let mut options = small(dir.path(), None);
+    options.capacity_bytes = 6 * options.segment_bytes;
+    let store = open_with(options.clone());
+    let mut last = 0;
+    while append(&store, vec![record(0, &format!("k{last}"), &format!("<{last}>{}", "x".repeat(2000)))])
+        .is_ok()
+    {
+        last += 1;
+    }
+    for _ in 0..50 {
+        append(&store, vec![record(0, "refused", &"x".repeat(2000))]).unwrap_err();
+    }
+    let claimed = claim_all(&store, 0);
+    for r in &claimed[..claimed.len() - 1] {
+        store.settle(r.seq, Settlement::Delivered);
+    }
+    wait_for("room", || append(&store, vec![record(0, "again", &"x".repeat(2000))]).is_ok());
+    store.close();
+    drop(store);
+    let needle = format!("<{}>", last - 1);
+    let mut damaged = 0;
+    for path in segments(dir.path()) {
+        let mut bytes = std::fs::read(&path).unwrap();
+        let Some(at) = bytes.windows(needle.len()).position(|w| w == needle.as_bytes()) else { continue };
+        let chunk = bytes[..at].windows(4).rposition(|w| w == b"RVCK").unwrap();
+        bytes[chunk + 20] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        damaged += 1;
+    }
+    assert!(damaged > 0);
+    for entry in std::fs::read_dir(dir.path()).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("index-") {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    let store = open_with(options);
+    assert_eq!(lost(&store), 1, "one chunk of one record is damaged");
+}
+
+#[test]
 fn closing_does_not_wait_for_an_index_that_has_far_to_go() {
     let dir = fast_dir();
     let store = open(dir.path());
