@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use revenium_migrations::log_v1::{Gone, LaneName, Note, Notes, Producer, SegmentHeader};
 
 use crate::chunk::{Chain, Encoded};
-use crate::dedup::{Dedup, Known, key_bits};
+use crate::dedup::{Dedup, Known, identity, key_bits};
 use crate::error::AppendError;
 use crate::scan::{FIRST_CHUNK, Until};
 use crate::segment::{Pos, Segment};
@@ -486,8 +486,8 @@ impl Committer {
 }
 
 /// The key by which a record is recognised, if it is.
-pub(crate) fn identity_bits(record: &NewRecord) -> Option<u128> {
-    (record.key_is_identity || record.number.is_some()).then(|| key_bits(&record.key))
+fn identity_bits(record: &NewRecord) -> Option<u128> {
+    identity(record.number, record.key_is_identity.then(|| key_bits(&record.key)))
 }
 
 fn pending_bytes(pending: &Pending) -> u64 {

@@ -209,6 +209,27 @@ fn two_files_of_one_ordinal_left_by_a_failed_preparation_hide_nothing() {
 }
 
 #[test]
+fn a_number_used_twice_with_other_bytes_is_a_conflict_though_its_key_is_random() {
+    let dir = fast_dir();
+    let store = open(dir.path());
+    // As intake keeps what it refuses: known by its number, its key is random.
+    let numbered = |key: &str, fingerprint: u64| {
+        let mut r = record(0, key, &format!("b{fingerprint}"));
+        r.number = Some((ProducerId([1; 16]), 1));
+        r.fingerprint = fingerprint;
+        r
+    };
+    append(&store, vec![numbered("random", 1)]).unwrap();
+    assert_eq!(append(&store, vec![numbered("random too", 1)]).unwrap(), [Appended::Duplicate]);
+    drop(store);
+    let store = open(dir.path());
+    let mut mended = numbered("of the number", 2);
+    mended.key_is_identity = true;
+    let answer = append(&store, vec![mended]).unwrap();
+    assert!(matches!(answer[0], Appended::Conflict(_)), "acknowledged and thrown away: {answer:?}");
+}
+
+#[test]
 fn a_conflict_that_could_not_be_stored_is_stored_when_it_comes_again() {
     let dir = fast_dir();
     let disk = Arc::new(CrashDisk::default());
