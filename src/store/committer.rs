@@ -94,7 +94,8 @@ impl Committer {
 
     fn take(&mut self) -> Work {
         let shared = self.shared.clone();
-        let settle_within = shared.options.settle_within;
+        // Half of it, because a note may come when this thread has just begun to wait.
+        let settle_within = shared.options.settle_within / 2;
         let due = |inbox: &mut Inbox| {
             let notes_due = inbox.notes.len() >= NOTES_MAX
                 || inbox.oldest_note.is_some_and(|t| inbox.closing || t.elapsed() >= settle_within);

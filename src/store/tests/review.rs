@@ -289,6 +289,34 @@ fn records_that_were_refused_are_never_counted_as_lost() {
 }
 
 #[test]
+fn a_settlement_is_durable_within_the_time_that_is_promised() {
+    let dir = fast_dir();
+    let within = Duration::from_millis(600);
+    let store = open_with(Options { settle_within: within, ..small(dir.path(), None) });
+    append(&store, vec![record(0, "k", "b")]).unwrap();
+    assert!(store.wait_settled(LONG));
+    // Once the maintainer has written its first checkpoint, with which notes may ride along.
+    std::thread::sleep(Duration::from_millis(700));
+    let mut r = store.claim(&lane(0), End::Oldest, 1, 1).unwrap().remove(0);
+    let mut longest = Duration::ZERO;
+    for after_ms in [100, 130, 160] {
+        // The committer has just begun to wait when the note comes.
+        std::thread::sleep(Duration::from_millis(after_ms));
+        let began = Instant::now();
+        store.settle(r.seq, Settlement::Postponed { not_before_ms: 0, attempts: 1, first_attempt_at_ms: 1 });
+        wait_for("it is followed", || match store.claim(&lane(0), End::Oldest, 1, 1).unwrap().pop() {
+            Some(again) => {
+                r = again;
+                true
+            }
+            None => false,
+        });
+        longest = longest.max(began.elapsed());
+    }
+    assert!(longest < within + Duration::from_millis(150), "{longest:?}");
+}
+
+#[test]
 fn closing_does_not_wait_for_an_index_that_has_far_to_go() {
     let dir = fast_dir();
     let store = open(dir.path());
