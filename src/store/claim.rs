@@ -99,12 +99,14 @@ pub(crate) fn claim(
             cache.clear();
             break;
         }
-        read_chosen(shared, cache, &name, &chosen, &mut records)?;
+        let read = read_chosen(shared, cache, &name, &chosen, &mut records);
+        read.inspect_err(|_| chosen.iter().for_each(|c| release(shared, &c.seqs)))?;
         if !records.is_empty() {
             break;
         }
     }
-    add_history(shared, &mut records)?;
+    let known = add_history(shared, &mut records);
+    known.inspect_err(|_| records.iter().for_each(|r| release(shared, &[r.seq.0])))?;
     Ok(records)
 }
 
