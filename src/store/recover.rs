@@ -80,6 +80,11 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
         .mode(0o700)
         .create(dir)
         .map_err(io_error("make the store's directory", dir))?;
+    if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
+        // A log in a directory whose own name is not durable is not durable. Who may not open the
+        // parent did not make the directory either.
+        let _ = crate::file::flush_dir(parent);
+    }
     let lock = take_lock(dir)?;
     let read = io_error("read the log in", dir);
     let (mut watermark, mark) =
