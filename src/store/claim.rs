@@ -50,7 +50,7 @@ impl ChunkCache {
         Ok(Some(chunk))
     }
 
-    /// Forgets everything: a lane that ran empty needs no memory.
+    /// Forgets everything: a log that ran empty needs no memory.
     fn clear(&self) {
         lock(&self.chunks).clear();
     }
@@ -96,7 +96,10 @@ pub(crate) fn claim(
             Ok(chosen)
         })?;
         if chosen.is_empty() {
-            cache.clear();
+            // Not for an empty lane that is looked at between the claims of a busy one.
+            if lock(&shared.lanes).iter().all(|lane| lane.waiting == 0) {
+                cache.clear();
+            }
             break;
         }
         let read = read_chosen(shared, cache, &name, &chosen, &mut records);
