@@ -69,7 +69,8 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
 fn reuse(shared: &Shared, listed: &Listed) {
     let options = &shared.options;
     let path = listed.segment.file.path();
-    let done = if !listed.suspect && prepare::wants_more(shared) {
+    let fits = !listed.suspect && listed.segment.bytes == options.segment_bytes;
+    let done = if fits && prepare::wants_more(shared) {
         prepare::add(shared, |ordinal| segment::put_in_place(options, path, ordinal))
     } else {
         std::fs::remove_file(path).and_then(|()| crate::file::flush_dir(&options.dir))
