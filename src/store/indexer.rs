@@ -274,7 +274,10 @@ fn publish(shared: &Shared, index: &Index, ended: &Ended) -> Result<(), Doubt> {
     }
     drop(claims);
     *lock(&shared.lanes) = lanes;
-    shared.counters.imbalance.store(index.imbalance(), Ordering::Relaxed);
+    // A rebuild begins with a checkpoint's counts, whose records it is yet to meet.
+    if !index.is_rebuilding() {
+        shared.counters.imbalance.store(index.imbalance(), Ordering::Relaxed);
+    }
     shared.counters.damaged_regions.store(index.damaged_regions(), Ordering::Relaxed);
     if shared.options.profile_bytes_max > 0 {
         *lock(&shared.profile_bytes) = index::profile_bytes(index);
