@@ -89,6 +89,7 @@ impl Store {
             index_flushed: Instant::now(),
             checkpoint_at: Pos::default(),
             rebuilt_for_balance: false,
+            left_behind: None,
         };
         let (for_indexer, for_preparer) = (shared.clone(), shared.clone());
         let failed = |source| OpenError::Io { what: "start a thread of the store".into(), source };

@@ -317,6 +317,37 @@ fn a_settlement_is_durable_within_the_time_that_is_promised() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_recycled_keeps_the_notes_of_its_records() {
+    let dir = fast_dir();
+    let store = open(dir.path());
+    let first = segments(dir.path()).remove(0);
+    for i in 0..80 {
+        append(&store, vec![record(0, &format!("k{i}"), &format!("{i}:{}", "x".repeat(1000)))]).unwrap();
+    }
+    let claimed = claim_all(&store, 0);
+    // A rename and a removal that fail, for root too: a directory has taken the file's place.
+    let aside = dir.path().join("aside");
+    std::fs::rename(&first, &aside).unwrap();
+    std::fs::create_dir(&first).unwrap();
+    std::fs::write(first.join("x"), "").unwrap();
+    claimed.iter().for_each(|r| store.settle(r.seq, Settlement::Delivered));
+    for i in 0..400 {
+        append(&store, vec![record(0, &format!("n{i}"), &format!("{i}:{}", "x".repeat(1000)))]).unwrap();
+        claim_all(&store, 0).iter().for_each(|r| store.settle(r.seq, Settlement::Delivered));
+    }
+    std::thread::sleep(Duration::from_millis(600));
+    drop(store);
+    std::fs::remove_dir_all(&first).unwrap();
+    std::fs::rename(&aside, &first).unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("index-") {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    assert!(bodies(&open(dir.path())).is_empty(), "delivered records came back");
+}
+
+#[test]
 fn closing_does_not_wait_for_an_index_that_has_far_to_go() {
     let dir = fast_dir();
     let store = open(dir.path());
