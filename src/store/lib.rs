@@ -45,7 +45,7 @@ mod types;
 mod watermark;
 
 pub use error::{AppendError, ReadError};
-pub use options::{Options, Tap};
+pub use options::{OnFlush, Options, Tap};
 pub use recover::OpenError;
 pub use stats::{LaneStats, Ledger, QueueStats};
 pub use store::{STATE_BYTES_MAX, Store};

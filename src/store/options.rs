@@ -47,6 +47,8 @@ pub struct Options {
     pub kept_segments: usize,
     /// Bytes of damaged regions kept as evidence; beyond it they are only counted.
     pub quarantine_bytes_max: u64,
+    /// Told how long each flush took, on the committer's thread: it must be quick.
+    pub on_flush: Option<OnFlush>,
     /// Stands between the log's files and the kernel; for tests that lose or fail writes.
     pub tap: Option<Arc<dyn Tap>>,
 }
@@ -75,6 +77,7 @@ impl Options {
             follow_every: Duration::from_millis(5),
             kept_segments: 1,
             quarantine_bytes_max: 64 << 20,
+            on_flush: None,
             tap: None,
         }
     }
@@ -105,6 +108,9 @@ impl Options {
         Ok(())
     }
 }
+
+/// Hears how long flushes take.
+pub type OnFlush = Arc<dyn Fn(Duration) + Send + Sync>;
 
 /// What a test may do to the writes of the log's files and of the watermark.
 pub trait Tap: Send + Sync {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use revenium_migrations::log_v1::{Checkpoint, Gone, LaneName, Note, Notes, Relocation};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::claim::Cursor;
 use crate::error::AppendError;
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) lanes: Mutex<Vec<LaneStats>>,
     pub(crate) changed: Notify,
     pub(crate) counters: Counters,
+    /// The name of the first thread that panicked.
+    pub(crate) broken: watch::Sender<Option<&'static str>>,
     pub(crate) closing: AtomicBool,
     /// The committer has written its last chunk.
     pub(crate) log_ended: AtomicBool,
@@ -187,7 +189,6 @@ pub(crate) struct Counters {
     pub(crate) disk_free_bytes: AtomicU64,
     pub(crate) imbalance: AtomicU64,
     pub(crate) damaged_regions: AtomicU64,
-    pub(crate) flush_micros: AtomicU64,
 }
 
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
@@ -216,6 +217,7 @@ impl Shared {
             lanes: Mutex::new(Vec::new()),
             changed: Notify::new(),
             counters: Counters::default(),
+            broken: watch::Sender::new(None),
             closing: AtomicBool::new(false),
             log_ended: AtomicBool::new(false),
         }

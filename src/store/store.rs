@@ -1,6 +1,7 @@
 //! The store's handle: what callers do with it, and the threads behind it.
 
 use std::fs::File;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -88,14 +89,16 @@ impl Store {
             index_flushed: Instant::now(),
             checkpoint_at: Pos::default(),
             rebuilt_for_balance: false,
+            left_behind: None,
         };
         let (for_indexer, for_preparer) = (shared.clone(), shared.clone());
         let failed = |source| OpenError::Io { what: "start a thread of the store".into(), source };
         let threads = Threads {
-            committer: spawn("store-commit", move || committer.run()).map_err(failed)?,
-            indexer: spawn("store-index", move || indexer::run(&for_indexer, found.tail)).map_err(failed)?,
-            maintainer: spawn("store-maintain", move || maintainer.run()).map_err(failed)?,
-            preparer: spawn("store-prepare", move || prepare::run(&for_preparer)).map_err(failed)?,
+            committer: spawn(&shared, "store-commit", move || committer.run()).map_err(failed)?,
+            indexer: spawn(&shared, "store-index", move || indexer::run(&for_indexer, found.tail))
+                .map_err(failed)?,
+            maintainer: spawn(&shared, "store-maintain", move || maintainer.run()).map_err(failed)?,
+            preparer: spawn(&shared, "store-prepare", move || prepare::run(&for_preparer)).map_err(failed)?,
             _lock: found.lock,
         };
         let inner = Inner { shared, cache: ChunkCache::default(), threads: Mutex::new(Some(threads)) };
@@ -248,6 +251,18 @@ impl Store {
         lanes
     }
 
+    /// Returns the name of a thread of the store that panicked; waits until one does. The store is
+    /// of no use then: what was acknowledged is durable, and the process should start anew.
+    pub async fn broken(&self) -> &'static str {
+        let mut broken = self.inner.shared.broken.subscribe();
+        let name = broken.wait_for(Option::is_some).await.ok().and_then(|name| *name);
+        match name {
+            Some(name) => name,
+            // The sender lives in `shared`, which `self` holds.
+            None => std::future::pending().await,
+        }
+    }
+
     /// Counts for metrics and `status`.
     #[must_use]
     pub fn stats(&self) -> QueueStats {
@@ -354,15 +369,24 @@ impl Drop for Inner {
     }
 }
 
-fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.into()).spawn(f)
+fn spawn(
+    shared: &Arc<Shared>,
+    name: &'static str,
+    f: impl FnOnce() + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    let shared = shared.clone();
+    let run = move || {
+        if std::panic::catch_unwind(AssertUnwindSafe(f)).is_err() {
+            tracing::error!(thread = name, "a thread of the store panicked");
+            shared.broken.send_if_modified(|first| first.replace(name).is_none());
+        }
+    };
+    std::thread::Builder::new().name(name.into()).spawn(run)
 }
 
 fn join(thread: JoinHandle<()>) {
-    let name = thread.thread().name().unwrap_or_default().to_owned();
-    if thread.join().is_err() {
-        tracing::error!(thread = name, "a thread of the store panicked");
-    }
+    // A panic was caught and told in the thread itself.
+    drop(thread.join());
 }
 
 fn cut_words(mut note: DeadNote) -> DeadNote {
@@ -379,4 +403,65 @@ fn cut_words(mut note: DeadNote) -> DeadNote {
 fn lag_bytes(at: Pos, durable: Pos, segment_bytes: u64) -> u64 {
     let segments = durable.ordinal.saturating_sub(at.ordinal);
     (segments * segment_bytes + durable.offset).saturating_sub(at.offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::End;
+
+    #[test]
+    fn a_thread_that_panics_is_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::open(Options::new(dir.path())).expect("opens");
+        let shared = &store.inner.shared;
+        join(spawn(shared, "store-test", || panic!("as it was told")).expect("a thread"));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        assert_eq!(runtime.block_on(store.broken()), "store-test");
+    }
+
+    #[test]
+    fn a_claim_outlives_an_index_that_is_made_anew_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            segment_bytes: 64 << 10,
+            record_bytes_max: 2 << 10,
+            free_reserve_bytes: 0,
+            settle_within: Duration::from_millis(2),
+            ..Options::new(dir.path())
+        };
+        let store = Store::open(options).unwrap();
+        let lane = Lane { profile: "p".into(), route: 0 };
+        let record = NewRecord {
+            lane: lane.clone(),
+            key: "k".into(),
+            number: None,
+            key_is_identity: false,
+            fingerprint: 1,
+            received_at_ms: 1,
+            body: "b".into(),
+            dead: None,
+            replaces: None,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(store.append(vec![record])).unwrap();
+        let long = Duration::from_secs(20);
+        assert!(store.wait_settled(long));
+        let seq = store.claim(&lane, End::Oldest, 1, 1).unwrap()[0].seq;
+        store.settle(seq, Settlement::Postponed { not_before_ms: 0, attempts: 1, first_attempt_at_ms: 1 });
+        assert!(store.wait_settled(long));
+        assert_eq!(store.claim(&lane, End::Oldest, 1, 1).unwrap()[0].attempts, 1);
+        // Its second try is under way when the index is found wanting.
+        let rebuilds = store.stats().index_rebuilds;
+        *lock(&store.inner.shared.index) = None;
+        let began = Instant::now();
+        while store.stats().index_rebuilds == rebuilds || !store.is_ready() {
+            assert!(began.elapsed() < long);
+            std::thread::yield_now();
+        }
+        assert!(store.claim(&lane, End::Oldest, 1, 1).unwrap().is_empty(), "it is claimed");
+        store.settle(seq, Settlement::Delivered);
+        assert!(store.wait_settled(long));
+        assert_eq!(store.lanes()[0].ledger.delivered, 1);
+    }
 }

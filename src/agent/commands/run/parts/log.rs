@@ -27,7 +27,9 @@ const LOOK_EVERY_READY: Duration = Duration::from_secs(1);
 /// Opens the log and shows its counts.
 pub(super) async fn open(shell: &Shell, tasks: &mut Tasks) -> Result<Arc<Store>, Failure> {
     shell.board.starting(LOG, "reading the newest segments");
-    let options = options(&shell.config);
+    let metrics = shell.metrics.clone();
+    let options =
+        Options { on_flush: Some(Arc::new(move |took| metrics.flushed_in(took))), ..options(&shell.config) };
     let dir = options.dir.display().to_string();
     let opened = blocking(move || Store::open(options)).await;
     let opened = opened.ok_or_else(|| Failure::new(Exit::Bug, "stopped while the log was being opened"))?;
@@ -91,9 +93,14 @@ async fn watch_index(store: Arc<Store>, board: Arc<Board>, mut stop: Stop) -> Ta
     }
 }
 
-/// Waits for the end and makes what is left durable.
+/// Waits for the end and makes what is left durable; a broken log ends the process.
 async fn close(store: Arc<Store>, mut stop: Stop) -> TaskResult {
-    stop.requested().await;
+    tokio::select! {
+        () = stop.requested() => {}
+        thread = store.broken() => {
+            return Err(format!("the thread {thread} panicked; what was acknowledged is durable").into());
+        }
+    }
     // Without a thread the process is going down without waiting; the log doesn't need it to.
     let _ = blocking(move || store.close()).await;
     Ok(())
