@@ -1,5 +1,7 @@
 //! Producers on the agent's socket: numbered events, so many outstanding, cumulative answers.
 
+#![allow(dead_code, reason = "each benchmark uses its part")]
+
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
