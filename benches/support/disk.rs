@@ -1,5 +1,7 @@
 //! One event appended to a prewritten file and flushed: what durable costs here, now.
 
+#![allow(dead_code, reason = "each benchmark uses its part")]
+
 use std::path::Path;
 use std::time::Duration;
 
