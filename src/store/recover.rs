@@ -100,7 +100,7 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     let mut states = BTreeMap::new();
     let (mut end, mut chain) = walk(options, &mut table, mark, &mut dedup, &mut states).map_err(read)?;
     chain.next_seq = chain.next_seq.max(1);
-    if let Some(mark) = mark.filter(|m| m.end > end || (m.end == end && m.crc != chain.crc)) {
+    if let Some(mark) = mark.filter(|m| m.end >= end && m.crc != chain.crc) {
         // Acknowledged records are missing at the tail; the index tells how many.
         tracing::error!(log_ends = ?end, acknowledged_to = ?mark.end, "the end of the log is missing");
         chain = Chain { next_seq: mark.next_seq.max(chain.next_seq), crc: mark.crc };
