@@ -12,6 +12,7 @@ use crate::error::ReadError;
 use crate::index::schema::{DeadEntry, lane_name};
 use crate::index::{Chosen, Doubt, Index};
 use crate::relocate;
+use crate::scan::Until;
 use crate::segment::Pos;
 use crate::shared::{Shared, lock};
 use crate::types::{DeadLetter, End, Lane, Record, Seq};
@@ -32,7 +33,11 @@ impl ChunkCache {
         if let Some((_, _, chunk)) = lock(&self.chunks).iter().find(|(pos, of, _)| *pos == at && *of == id) {
             return Ok(Some(chunk.clone()));
         }
-        let read = Decoded::read(&listed.segment, at.offset, listed.segment.bytes);
+        let limit = match listed.until {
+            Until::Sealed(end) => end,
+            Until::AtLeast(_) | Until::Unknown => listed.segment.bytes,
+        };
+        let read = Decoded::read(&listed.segment, at.offset, limit);
         let Some(chunk) = read.map_err(|e| ReadError::Disk(e.to_string()))? else { return Ok(None) };
         let chunk = Arc::new(chunk);
         let mut chunks = lock(&self.chunks);
@@ -45,7 +50,7 @@ impl ChunkCache {
         Ok(Some(chunk))
     }
 
-    /// Forgets everything: a lane that ran empty needs no memory.
+    /// Forgets everything: a log that ran empty needs no memory.
     fn clear(&self) {
         lock(&self.chunks).clear();
     }
@@ -91,15 +96,20 @@ pub(crate) fn claim(
             Ok(chosen)
         })?;
         if chosen.is_empty() {
-            cache.clear();
+            // Not for an empty lane that is looked at between the claims of a busy one.
+            if lock(&shared.lanes).iter().all(|lane| lane.waiting == 0) {
+                cache.clear();
+            }
             break;
         }
-        read_chosen(shared, cache, &name, &chosen, &mut records)?;
+        let read = read_chosen(shared, cache, &name, &chosen, &mut records);
+        read.inspect_err(|_| chosen.iter().for_each(|c| release(shared, &c.seqs)))?;
         if !records.is_empty() {
             break;
         }
     }
-    add_history(shared, &mut records)?;
+    let known = add_history(shared, &mut records);
+    known.inspect_err(|_| records.iter().for_each(|r| release(shared, &[r.seq.0])))?;
     Ok(records)
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use revenium_migrations::log_v1::{Gone, LaneName, Note, Notes, Producer, SegmentHeader};
 
 use crate::chunk::{Chain, Encoded};
-use crate::dedup::{Dedup, Known, key_bits};
+use crate::dedup::{Dedup, Known, identity, key_bits};
 use crate::error::AppendError;
 use crate::scan::{FIRST_CHUNK, Until};
 use crate::segment::{Pos, Segment};
@@ -94,7 +94,8 @@ impl Committer {
 
     fn take(&mut self) -> Work {
         let shared = self.shared.clone();
-        let settle_within = shared.options.settle_within;
+        // Half of it, because a note may come when this thread has just begun to wait.
+        let settle_within = shared.options.settle_within / 2;
         let due = |inbox: &mut Inbox| {
             let notes_due = inbox.notes.len() >= NOTES_MAX
                 || inbox.oldest_note.is_some_and(|t| inbox.closing || t.elapsed() >= settle_within);
@@ -140,11 +141,7 @@ impl Committer {
         }
         let first_seq = self.chain.next_seq;
         let mut chunks = self.encode_records(first_seq, &group.records);
-        if !chunks.is_empty() && !self.make_room(&chunks, true) {
-            let full = self.shared.space.lock().exhausted.clone();
-            self.refuse(&mut group, &full.unwrap_or(AppendError::Disk("no segment became ready".into())));
-            chunks.clear();
-        }
+        let of_records = chunks.len();
         let notes = std::mem::take(&mut work.notes);
         if !notes.is_empty() {
             chunks.push(Encoded::notes(&Notes { carried: false, notes: gather(&notes) }));
@@ -152,6 +149,11 @@ impl Committer {
         if let Some(job) = &mut work.job {
             let encoded = job.chunks.iter().map(|c| self.encode_job(c));
             chunks.extend(encoded.collect::<Vec<_>>());
+        }
+        if of_records > 0 && !self.make_room(&chunks, true) {
+            let full = self.shared.space.lock().exhausted.clone();
+            self.refuse(&mut group, &full.unwrap_or(AppendError::Disk("no segment became ready".into())));
+            chunks.drain(..of_records);
         }
         if chunks.is_empty() {
             // Nothing but resends, or a job that only asks how far the log is: all of it is durable.
@@ -174,7 +176,11 @@ impl Committer {
                     let _ = job.done.send(Ok(self.end()));
                 }
             }
-            Err(error) => self.give_up(group, notes, work.job, &AppendError::Disk(error.to_string())),
+            Err(error) => {
+                // The failed write may have left these numbers on the disk.
+                self.chain.next_seq += group.records.len() as u64;
+                self.give_up(group, notes, work.job, &AppendError::Disk(error.to_string()));
+            }
         }
     }
 
@@ -292,11 +298,13 @@ impl Committer {
     }
 
     /// Makes sure that the chunks fit the active segment. Records may not take the last prepared
-    /// segment: it is the ballast with which settling goes on when the disk is full.
+    /// segment, nor follow notes into it: it is the ballast with which settling goes on, and makes
+    /// room again, when the disk is full.
     fn make_room(&mut self, chunks: &[Encoded], for_records: bool) -> bool {
         let bytes: u64 = chunks.iter().map(Encoded::bytes).sum();
         if !self.sealed && self.offset + bytes <= self.shared.options.segment_bytes {
-            return true;
+            let space = self.shared.space.lock();
+            return !for_records || !space.prepared.is_empty() || space.exhausted.is_none();
         }
         self.rotate(for_records)
     }
@@ -444,8 +452,6 @@ impl Committer {
 
     fn refuse(&mut self, group: &mut Group, error: &AppendError) {
         self.forget(&group.records);
-        // The failed write may have left these numbers on the disk.
-        self.chain.next_seq += group.records.len() as u64;
         group.records.clear();
         for (done, _) in group.answers.drain(..) {
             let _ = done.send(Err(error.clone()));
@@ -456,6 +462,8 @@ impl Committer {
         for record in records {
             if record.dead.as_ref().is_none_or(|d| d.reason != DEAD_REASON_CONFLICT) {
                 self.dedup.remove(record.number, identity_bits(record));
+            } else {
+                self.dedup.forget_conflict(record.fingerprint);
             }
         }
     }
@@ -480,8 +488,8 @@ impl Committer {
 }
 
 /// The key by which a record is recognised, if it is.
-pub(crate) fn identity_bits(record: &NewRecord) -> Option<u128> {
-    (record.key_is_identity || record.number.is_some()).then(|| key_bits(&record.key))
+fn identity_bits(record: &NewRecord) -> Option<u128> {
+    identity(record.number, record.key_is_identity.then(|| key_bits(&record.key)))
 }
 
 fn pending_bytes(pending: &Pending) -> u64 {

@@ -59,6 +59,15 @@ pub(crate) fn bits_of(key: &Key) -> KeyBits {
     }
 }
 
+/// What a record is remembered by: its key if that identifies it, else its number.
+pub(crate) fn identity(number: Option<(ProducerId, u64)>, key: Option<KeyBits>) -> Option<KeyBits> {
+    key.or_else(|| number.map(number_bits))
+}
+
+fn number_bits((producer, n): (ProducerId, u64)) -> KeyBits {
+    uuid::Uuid::new_v5(&uuid::Uuid::from_bytes(producer.0), &n.to_le_bytes()).as_u128()
+}
+
 impl Dedup {
     pub(crate) fn new(producers_max: usize, ranges_max: usize, keys_max: usize) -> Self {
         Self {
@@ -81,7 +90,8 @@ impl Dedup {
     ) -> Known {
         let seen_number =
             number.is_some_and(|(p, n)| self.producers.get(&p).is_some_and(|s| s.numbers.contains(n)));
-        match key.and_then(|k| self.keys.get(&k)) {
+        let by_number = || number.filter(|_| seen_number).and_then(|n| self.keys.get(&number_bits(n)));
+        match key.and_then(|k| self.keys.get(&k)).or_else(by_number) {
             Some(known) if *known == fingerprint => Known::Resend,
             Some(_) => Known::Conflict,
             None if seen_number => Known::Resend,
@@ -95,6 +105,11 @@ impl Dedup {
             self.conflicts.clear();
         }
         self.conflicts.insert((key, fingerprint))
+    }
+
+    /// Forgets a conflict that was not kept after all.
+    pub(crate) fn forget_conflict(&mut self, fingerprint: u64) {
+        self.conflicts.retain(|(_, of)| *of != fingerprint);
     }
 
     /// Remembers a record.

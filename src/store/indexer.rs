@@ -33,8 +33,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// `tail` is how the chain stood when the store was opened.
 pub(crate) fn run(shared: &Arc<Shared>, tail: (Pos, Chain)) {
     let mut anew = false;
+    let mut told = tail.0;
     loop {
-        let followed = std::panic::catch_unwind(AssertUnwindSafe(|| follow(shared, tail, anew)));
+        let followed = std::panic::catch_unwind(AssertUnwindSafe(|| follow(shared, tail, &mut told, anew)));
         let doubt = match followed {
             Ok(Ok(())) => return,
             Ok(Err(doubt)) => doubt,
@@ -64,22 +65,25 @@ pub(crate) fn run(shared: &Arc<Shared>, tail: (Pos, Chain)) {
     }
 }
 
-fn follow(shared: &Arc<Shared>, tail: (Pos, Chain), anew: bool) -> Result<(), Doubt> {
-    open(shared, tail, anew)?;
+/// `told` is how far claims were told of their ends. An index that is made anew meets all notes
+/// again, and an earlier one must not end a claim that is out now.
+fn follow(shared: &Arc<Shared>, tail: (Pos, Chain), told: &mut Pos, anew: bool) -> Result<(), Doubt> {
+    open(shared, anew)?;
     let mut turned_at = Instant::now();
     loop {
-        let caught_up = turn(shared, tail)?;
+        let caught_up = turn(shared, tail, told)?;
         if !caught_up {
+            if shared.is_closing() && !shared.followed.lock().ready {
+                // A long way to go: the next start goes on, or begins anew.
+                return flush_and_drop(shared);
+            }
             continue;
         }
         let at = shared.followed.lock().at;
         let ended = || shared.log_ended.load(Ordering::Acquire);
         let end = *shared.durable.wait(LOOK_EVERY, |end| *end != at || ended());
         if end == at && ended() {
-            if let Some(index) = lock(&shared.index).take() {
-                index.handle().flush()?;
-            }
-            return Ok(());
+            return flush_and_drop(shared);
         }
         // What comes soon after the last turn is gathered: every batch costs sled writes of its own,
         // which the log's flushes would have to wait for.
@@ -88,21 +92,29 @@ fn follow(shared: &Arc<Shared>, tail: (Pos, Chain), anew: bool) -> Result<(), Do
     }
 }
 
+fn flush_and_drop(shared: &Shared) -> Result<(), Doubt> {
+    if let Some(index) = lock(&shared.index).take() {
+        index.handle().flush()?;
+    }
+    Ok(())
+}
+
 /// Opens the index, and prepares it for a rebuild unless it fits the log.
-fn open(shared: &Arc<Shared>, (tail, _): (Pos, Chain), anew: bool) -> Result<(), Doubt> {
+fn open(shared: &Arc<Shared>, anew: bool) -> Result<(), Doubt> {
     let o = &shared.options;
     let (mut index, doubt) = index::open(&o.dir, o.index_cache_bytes, anew)?;
     if let Some(doubt) = &doubt {
         tracing::warn!(%doubt, "the index did not open");
     }
     let at = index.at();
-    if at != Pos::default() && (at > tail || shared.listed(at.ordinal).is_none()) && !anew {
+    let durable = *shared.durable.lock();
+    if at != Pos::default() && (at > durable || shared.listed(at.ordinal).is_none()) && !anew {
         drop(index);
         return Err(Doubt::Mismatch("it has followed a log that is not there".into()));
     }
     if at == Pos::default() {
         let first = lock(&shared.table).segments.keys().next().copied().unwrap_or_default();
-        if tail != (Pos { ordinal: first, offset: FIRST_CHUNK }) {
+        if durable != (Pos { ordinal: first, offset: FIRST_CHUNK }) {
             add(&shared.counters.index_rebuilds, 1);
             tracing::info!("the index is made anew from the log");
         }
@@ -120,7 +132,7 @@ fn latest_checkpoint(shared: &Shared) -> Result<Option<Checkpoint>, Doubt> {
 }
 
 /// Applies some chunks; true when the durable end is reached.
-fn turn(shared: &Arc<Shared>, tail: (Pos, Chain)) -> Result<bool, Doubt> {
+fn turn(shared: &Arc<Shared>, tail: (Pos, Chain), told: &mut Pos) -> Result<bool, Doubt> {
     let mut guard = lock(&shared.index);
     let index = guard.as_mut().ok_or_else(|| Doubt::Mismatch("the index was set aside".into()))?;
     let mut ended = Ended::new();
@@ -128,7 +140,13 @@ fn turn(shared: &Arc<Shared>, tail: (Pos, Chain)) -> Result<bool, Doubt> {
     let mut batch = index.begin();
     let before = index.at();
     for _ in 0..CHUNKS_PER_TURN {
-        if !one_step(shared, index, &mut batch, &mut ended)? {
+        let from = index.at();
+        let mut ended_here = Ended::new();
+        let went_on = one_step(shared, index, &mut batch, &mut ended_here)?;
+        if from >= *told {
+            ended.append(&mut ended_here);
+        }
+        if !went_on {
             caught_up = true;
             break;
         }
@@ -142,6 +160,7 @@ fn turn(shared: &Arc<Shared>, tail: (Pos, Chain)) -> Result<bool, Doubt> {
     }
     publish(shared, index, &ended)?;
     let at = index.at();
+    *told = at.max(*told);
     drop(guard);
     shared.followed.change(|f| {
         f.at = at;
@@ -255,7 +274,10 @@ fn publish(shared: &Shared, index: &Index, ended: &Ended) -> Result<(), Doubt> {
     }
     drop(claims);
     *lock(&shared.lanes) = lanes;
-    shared.counters.imbalance.store(index.imbalance(), Ordering::Relaxed);
+    // A rebuild begins with a checkpoint's counts, whose records it is yet to meet.
+    if !index.is_rebuilding() {
+        shared.counters.imbalance.store(index.imbalance(), Ordering::Relaxed);
+    }
     shared.counters.damaged_regions.store(index.damaged_regions(), Ordering::Relaxed);
     if shared.options.profile_bytes_max > 0 {
         *lock(&shared.profile_bytes) = index::profile_bytes(index);

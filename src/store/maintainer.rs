@@ -25,6 +25,8 @@ pub(crate) struct Maintainer {
     pub(crate) checkpoint_at: Pos,
     /// No segment goes while the ledger does not balance, unless a rebuild did not mend it.
     pub(crate) rebuilt_for_balance: bool,
+    /// A retired segment's file that could not be recycled: no other goes before it.
+    pub(crate) left_behind: Option<std::path::PathBuf>,
 }
 
 impl Maintainer {

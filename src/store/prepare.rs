@@ -110,7 +110,7 @@ fn disk_full(shared: &Shared) -> AppendError {
 
 /// Bytes of every file that counts towards the capacity.
 pub(crate) fn log_bytes(shared: &Shared) -> u64 {
-    let prepared = shared.space.lock().prepared.len();
-    let files = lock(&shared.table).segments.len() + prepared;
-    files as u64 * shared.options.segment_bytes + get(&shared.counters.quarantine_bytes)
+    let prepared: u64 = shared.space.lock().prepared.iter().map(|s| s.bytes).sum();
+    let in_use: u64 = lock(&shared.table).segments.values().map(|l| l.segment.bytes).sum();
+    prepared + in_use + get(&shared.counters.quarantine_bytes)
 }

@@ -15,7 +15,7 @@ use revenium_migrations::log_v1::{self as v1, ChunkKind, Note, Notes, SegmentHea
 
 use crate::checkpoint;
 use crate::chunk::{self, Chain, ChunkAt};
-use crate::dedup::{Dedup, bits_of};
+use crate::dedup::{Dedup, bits_of, identity};
 use crate::options::Options;
 use crate::scan::{self, FIRST_CHUNK, Step, Until};
 use crate::segment::{self, Begins, Pos, Segment};
@@ -82,19 +82,25 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
         .mode(0o700)
         .create(dir)
         .map_err(io_error("make the store's directory", dir))?;
+    if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
+        // A log in a directory whose own name is not durable is not durable. Who may not open the
+        // parent did not make the directory either.
+        let _ = crate::file::flush_dir(parent);
+    }
     let lock = take_lock(dir)?;
     let read = io_error("read the log in", dir);
     let (mut watermark, mark) =
         Watermark::open(dir, options.tap.clone()).map_err(io_error("open the watermark in", dir))?;
     let found = segment::list(dir, options.tap.as_ref()).map_err(io_error("list the log in", dir))?;
     let highest = found.last().map_or(0, |s| s.ordinal).max(mark.map_or(0, |m| m.end.ordinal));
-    let (live, mut prepared) = classify(found, mark, dir)?;
+    let (live, prepared) = classify(found, mark, dir)?;
+    let mut prepared = usable(prepared, options.segment_bytes, dir)?;
     let mut table = list(live, mark);
     let mut dedup = Dedup::new(options.producers_max, options.producer_ranges_max, options.recent_keys_max);
     let mut states = BTreeMap::new();
     let (mut end, mut chain) = walk(options, &mut table, mark, &mut dedup, &mut states).map_err(read)?;
     chain.next_seq = chain.next_seq.max(1);
-    if let Some(mark) = mark.filter(|m| m.end > end || (m.end == end && m.crc != chain.crc)) {
+    if let Some(mark) = mark.filter(|m| m.end >= end && m.crc != chain.crc) {
         // Acknowledged records are missing at the tail; the index tells how many.
         tracing::error!(log_ends = ?end, acknowledged_to = ?mark.end, "the end of the log is missing");
         chain = Chain { next_seq: mark.next_seq.max(chain.next_seq), crc: mark.crc };
@@ -200,6 +206,11 @@ fn classify(found: Vec<Segment>, mark: Option<Mark>, dir: &Path) -> Result<(Live
     let newest = live.last().map_or(0, |(s, _)| s.ordinal).max(acknowledged);
     let mut prepared = Vec::new();
     for segment in headless {
+        if live.iter().any(|(other, _)| other.ordinal == segment.ordinal) {
+            // A preparation failed after its rename, and its ordinal was given again.
+            tracing::warn!(segment = segment.ordinal, "a second file of a segment is left aside");
+            continue;
+        }
         // Prepared segments lie ahead of the log. One within it lost its header, not its chunks.
         let holds_chunks = || scan::step(&segment, FIRST_CHUNK, Until::Unknown, None);
         if segment.ordinal <= newest
@@ -213,6 +224,21 @@ fn classify(found: Vec<Segment>, mark: Option<Mark>, dir: &Path) -> Result<(Live
     }
     live.sort_by_key(|(s, _)| s.ordinal);
     Ok((live, prepared))
+}
+
+/// Prepared segments of the size that is asked for now, one for each ordinal; a preparation that
+/// failed after its rename left a second one. The others hold nothing and are removed.
+fn usable(prepared: Vec<Segment>, segment_bytes: u64, dir: &Path) -> Result<Vec<Segment>, OpenError> {
+    let mut usable: Vec<Segment> = Vec::new();
+    for segment in prepared {
+        if segment.bytes == segment_bytes && usable.last().is_none_or(|last| last.ordinal < segment.ordinal) {
+            usable.push(segment);
+        } else {
+            std::fs::remove_file(segment.file.path())
+                .map_err(io_error("remove a prepared segment in", dir))?;
+        }
+    }
+    Ok(usable)
 }
 
 /// How far each segment counts: the next one's header says where the log left it.
@@ -278,7 +304,13 @@ fn walk(
                     chain = Some(at.chain());
                     end.offset = at.end();
                 }
-                Step::Hole(to) => end.offset = to,
+                Step::Hole(to) => {
+                    end.offset = to;
+                    if let Some(mark) = mark.filter(|m| m.end == end) {
+                        // What was flushed behind the watermark links to a chunk that is damaged.
+                        chain = Some(Chain { next_seq: mark.next_seq, crc: mark.crc });
+                    }
+                }
                 Step::End => break,
             }
         }
@@ -292,7 +324,7 @@ fn remember(at: &ChunkAt, directory: &[u8], dedup: &mut Dedup, states: &mut BTre
             let Some((_, records)) = chunk::numbered(at, directory) else { return };
             for meta in records.metas {
                 let number = meta.number.map(|(id, n)| (ProducerId(id), n));
-                let key = (meta.key_is_identity || number.is_some()).then(|| bits_of(&meta.key));
+                let key = identity(number, meta.key_is_identity.then(|| bits_of(&meta.key)));
                 // It was accepted once, so it is within the bounds, unless they were made smaller.
                 let _ = dedup.insert(number, key, meta.fingerprint, meta.received_at_ms);
             }

@@ -25,6 +25,9 @@ const AT_ONCE_MAX: usize = 4;
 
 /// Retires some segments that nothing needs any more.
 pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
+    if !nothing_is_left_behind(maintainer) {
+        return;
+    }
     let shared = maintainer.shared.clone();
     let candidates = maintainer::followed_segments(&shared, shared.options.kept_segments);
     let settled: Vec<(u64, Listed)> = {
@@ -60,22 +63,38 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
     }
     for (ordinal, listed) in settled {
         lock(&shared.table).segments.remove(&ordinal);
-        reuse(&shared, &listed);
+        if let Err(error) = reuse(&shared, &listed) {
+            tracing::warn!(%error, segment = ordinal, "cannot recycle a segment");
+            maintainer.left_behind = Some(listed.segment.file.path().to_path_buf());
+            break;
+        }
     }
     shared.wake_preparer();
 }
 
+/// Removes what a failed retirement left. The segments after it may hold the ends of its records,
+/// said nowhere else: were they gone first, a rebuild would send those records once more.
+fn nothing_is_left_behind(maintainer: &mut Maintainer) -> bool {
+    let Some(path) = &maintainer.left_behind else { return true };
+    let removed = match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => crate::file::flush_dir(&maintainer.shared.options.dir),
+    };
+    if removed.is_ok() {
+        maintainer.left_behind = None;
+    }
+    removed.is_ok()
+}
+
 /// Gives the file a new life, or its bytes back.
-fn reuse(shared: &Shared, listed: &Listed) {
+fn reuse(shared: &Shared, listed: &Listed) -> io::Result<()> {
     let options = &shared.options;
     let path = listed.segment.file.path();
-    let done = if !listed.suspect && prepare::wants_more(shared) {
+    let fits = !listed.suspect && listed.segment.bytes == options.segment_bytes;
+    if fits && prepare::wants_more(shared) {
         prepare::add(shared, |ordinal| segment::put_in_place(options, path, ordinal))
     } else {
         std::fs::remove_file(path).and_then(|()| crate::file::flush_dir(&options.dir))
-    };
-    if let Err(error) = done {
-        tracing::warn!(%error, segment = listed.segment.ordinal, "cannot recycle a segment");
     }
 }
 

@@ -89,6 +89,7 @@ impl Store {
             index_flushed: Instant::now(),
             checkpoint_at: Pos::default(),
             rebuilt_for_balance: false,
+            left_behind: None,
         };
         let (for_indexer, for_preparer) = (shared.clone(), shared.clone());
         let failed = |source| OpenError::Io { what: "start a thread of the store".into(), source };
@@ -407,6 +408,7 @@ fn lag_bytes(at: Pos, durable: Pos, segment_bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::End;
 
     #[test]
     fn a_thread_that_panics_is_told() {
@@ -416,5 +418,50 @@ mod tests {
         join(spawn(shared, "store-test", || panic!("as it was told")).expect("a thread"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         assert_eq!(runtime.block_on(store.broken()), "store-test");
+    }
+
+    #[test]
+    fn a_claim_outlives_an_index_that_is_made_anew_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            segment_bytes: 64 << 10,
+            record_bytes_max: 2 << 10,
+            free_reserve_bytes: 0,
+            settle_within: Duration::from_millis(2),
+            ..Options::new(dir.path())
+        };
+        let store = Store::open(options).unwrap();
+        let lane = Lane { profile: "p".into(), route: 0 };
+        let record = NewRecord {
+            lane: lane.clone(),
+            key: "k".into(),
+            number: None,
+            key_is_identity: false,
+            fingerprint: 1,
+            received_at_ms: 1,
+            body: "b".into(),
+            dead: None,
+            replaces: None,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(store.append(vec![record])).unwrap();
+        let long = Duration::from_secs(20);
+        assert!(store.wait_settled(long));
+        let seq = store.claim(&lane, End::Oldest, 1, 1).unwrap()[0].seq;
+        store.settle(seq, Settlement::Postponed { not_before_ms: 0, attempts: 1, first_attempt_at_ms: 1 });
+        assert!(store.wait_settled(long));
+        assert_eq!(store.claim(&lane, End::Oldest, 1, 1).unwrap()[0].attempts, 1);
+        // Its second try is under way when the index is found wanting.
+        let rebuilds = store.stats().index_rebuilds;
+        *lock(&store.inner.shared.index) = None;
+        let began = Instant::now();
+        while store.stats().index_rebuilds == rebuilds || !store.is_ready() {
+            assert!(began.elapsed() < long);
+            std::thread::yield_now();
+        }
+        assert!(store.claim(&lane, End::Oldest, 1, 1).unwrap().is_empty(), "it is claimed");
+        store.settle(seq, Settlement::Delivered);
+        assert!(store.wait_settled(long));
+        assert_eq!(store.lanes()[0].ledger.delivered, 1);
     }
 }

@@ -3,7 +3,8 @@
 //! A record that meets `Blocked` alone [`BLOCKED_TRIES`] times, or that draws failures alone for a
 //! day, is a dead letter: it would be tried for ever, and it is for a person to see. A try counts
 //! only if others passed since the one before, so that no outage and no wrong key can condemn a
-//! backlog. Kept in memory and bounded; after a restart the tries (not the day) count anew.
+//! backlog; and the two are counted apart, so that a few failures don't hasten the other verdict.
+//! Kept in memory and bounded; after a restart the tries (not the day) count anew.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,14 +24,34 @@ const STALE: Duration = Duration::from_secs(4 * 3600);
 
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
-    of: HashMap<Seq, Suspect>,
+    blocked: Tried,
+    failed: Tried,
 }
 
-/// How often a record was tried, and how often of these alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tries {
-    pub(super) all: u32,
-    pub(super) alone: u32,
+impl Suspects {
+    /// `seq` met `Blocked` when `passed` records of its lane had passed. How often it did, or
+    /// nothing if it is condemned.
+    pub(super) fn blocked(&mut self, seq: Seq, passed: u64, now: Instant) -> Option<u32> {
+        let tries = self.blocked.note(seq, passed, now);
+        (tries.alone < BLOCKED_TRIES).then_some(tries.all)
+    }
+
+    /// `seq`, first tried `age` ago, drew a failure. True if it is condemned.
+    pub(super) fn failed(&mut self, seq: Seq, passed: u64, age: Duration, now: Instant) -> bool {
+        self.failed.note(seq, passed, now).alone >= FAILED_TRIES && age >= FAILED_AGE
+    }
+
+    /// `seq` has ended.
+    pub(super) fn forget(&mut self, seq: Seq) {
+        self.blocked.forget(seq);
+        self.failed.forget(seq);
+    }
+}
+
+/// Tries that ended in the same way.
+#[derive(Debug, Default)]
+struct Tried {
+    of: HashMap<Seq, Suspect>,
 }
 
 #[derive(Debug)]
@@ -41,27 +62,15 @@ struct Suspect {
     tried_at: Instant,
 }
 
-impl Suspects {
-    /// `seq` met `Blocked` when `passed` records of its lane had passed. How often it was tried, or
-    /// nothing if it is condemned.
-    pub(super) fn blocked(&mut self, seq: Seq, passed: u64, now: Instant) -> Option<u32> {
-        let tries = self.tried(seq, passed, now);
-        (tries.alone < BLOCKED_TRIES).then_some(tries.all)
-    }
+/// How often a record was tried, and how often of these alone.
+#[derive(Debug, Clone, Copy)]
+struct Tries {
+    all: u32,
+    alone: u32,
+}
 
-    /// `seq`, first tried `age` ago, drew a failure. True if it is condemned.
-    pub(super) fn failed(&mut self, seq: Seq, passed: u64, age: Duration, now: Instant) -> bool {
-        self.tried(seq, passed, now).alone >= FAILED_TRIES && age >= FAILED_AGE
-    }
-
-    /// `seq` has ended.
-    pub(super) fn forget(&mut self, seq: Seq) {
-        if !self.of.is_empty() {
-            self.of.remove(&seq);
-        }
-    }
-
-    fn tried(&mut self, seq: Seq, passed: u64, now: Instant) -> Tries {
+impl Tried {
+    fn note(&mut self, seq: Seq, passed: u64, now: Instant) -> Tries {
         if let Some(suspect) = self.of.get_mut(&seq) {
             suspect.tries.all = suspect.tries.all.saturating_add(1);
             suspect.tries.alone += u32::from(passed > suspect.passed);
@@ -77,6 +86,12 @@ impl Suspects {
             self.of.insert(seq, Suspect { tries, passed, tried_at: now });
         }
         tries
+    }
+
+    fn forget(&mut self, seq: Seq) {
+        if !self.of.is_empty() {
+            self.of.remove(&seq);
+        }
     }
 }
 
@@ -111,14 +126,25 @@ mod tests {
     }
 
     #[test]
+    fn failures_and_blocks_are_counted_apart() {
+        let now = Instant::now();
+        let mut suspects = Suspects::default();
+        for passed in 0..50 {
+            assert!(!suspects.failed(Seq(1), passed, Duration::ZERO, now));
+        }
+        assert_eq!(suspects.blocked(Seq(1), 99, now), Some(1), "its first");
+        assert!(suspects.failed(Seq(1), 99, DAY, now));
+    }
+
+    #[test]
     fn suspects_are_bounded_and_stale_ones_make_room() {
         let now = Instant::now();
         let mut suspects = Suspects::default();
         for seq in 0..2 * SUSPECTS_MAX as u64 {
             assert_eq!(suspects.blocked(Seq(seq), 0, now), Some(1));
         }
-        assert_eq!(suspects.of.len(), SUSPECTS_MAX);
+        assert_eq!(suspects.blocked.of.len(), SUSPECTS_MAX);
         suspects.blocked(Seq(u64::MAX), 0, now + STALE);
-        assert_eq!(suspects.of.len(), 1);
+        assert_eq!(suspects.blocked.of.len(), 1);
     }
 }

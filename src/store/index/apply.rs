@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use revenium_migrations::log_v1::{self as v1, ChunkKind, Counts, Dead, Gone, LaneName, Meta, Note, Notes};
 
+use super::rebuild::Explained;
 use super::schema::{self, At, DeadEntry, Delay, Entry};
 use super::{DELAYED_MAX, Doubt, Index, Rebuild, decode};
 use crate::chunk::{self, ChunkAt};
@@ -95,14 +96,19 @@ impl Index {
                 let base = at.header.first_seq;
                 let met_before = self.rebuild.as_ref().is_none_or(|r| r.seen.contains(&base));
                 for (lane, of_lane) in by_lane {
+                    if moved {
+                        // What was taken for missing had moved.
+                        let met = of_lane.iter().map(|(s, _)| self.gaps.explain(*s, *s + 1).uncounted);
+                        let uncounted: u64 = met.sum();
+                        if uncounted > 0 && self.counting(at) {
+                            self.count(batch, &lane, |c| c.received += uncounted);
+                        }
+                    }
                     if moved && met_before {
                         self.follow_move(batch, at, &lane, &of_lane)?;
                     } else {
                         self.take_in(batch, at, &lane, &of_lane, moved)?;
                     }
-                }
-                if moved {
-                    seqs.iter().for_each(|s| self.gaps.explain(*s, *s + 1));
                 }
                 if let Some(rebuild) = &mut self.rebuild {
                     rebuild.seen.insert(base);
@@ -338,10 +344,22 @@ impl Index {
         ended: &mut Ended,
     ) -> Result<(), Doubt> {
         let counting = !carried && self.counting(at);
+        // An index that followed what was said first knows it. Since then more may have happened:
+        // a claim that is out now is not ended by the note of an earlier try.
+        let known = carried && self.rebuild.is_none();
+        if known && matches!(note, Note::Gone(..) | Note::Dead(..) | Note::Postponed { .. }) {
+            return Ok(());
+        }
         match note {
             Note::Gone(how, lane, ranges) => {
                 for (first, n) in ranges {
-                    self.gaps.explain(first, first + u64::from(n));
+                    let met_as_gap = self.gaps.explain(first, first + u64::from(n));
+                    if counting && met_as_gap != Explained::default() {
+                        self.count(batch, &lane, |c| {
+                            c.received += met_as_gap.uncounted;
+                            count_gone(c, how, met_as_gap.uncounted + met_as_gap.counted);
+                        });
+                    }
                     for seq in first..first + u64::from(n) {
                         ended.push(seq);
                         self.drop_delay(batch, seq);
@@ -352,7 +370,7 @@ impl Index {
                             rebuild.died.remove(&seq);
                         }
                         if counting && (was_waiting || was_dead) {
-                            self.count(batch, &lane, |c| count_gone(c, how));
+                            self.count(batch, &lane, |c| count_gone(c, how, 1));
                         }
                     }
                 }
@@ -473,11 +491,11 @@ impl Index {
     }
 }
 
-fn count_gone(counts: &mut Counts, how: Gone) {
+fn count_gone(counts: &mut Counts, how: Gone, records: u64) {
     match how {
-        Gone::Delivered => counts.delivered += 1,
-        Gone::Discarded => counts.discarded += 1,
-        Gone::Lost => counts.lost += 1,
+        Gone::Delivered => counts.delivered += records,
+        Gone::Discarded => counts.discarded += records,
+        Gone::Lost => counts.lost += records,
         // The record that took its place was not counted as received, so nothing is owed.
         Gone::Replaced => {}
     }

@@ -35,6 +35,13 @@ struct Gap {
     counted: bool,
 }
 
+/// Numbers that are no gap any more, by whether they had been counted as received.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Explained {
+    pub(crate) counted: u64,
+    pub(crate) uncounted: u64,
+}
+
 impl Gaps {
     pub(crate) fn add(&mut self, first: u64, after: u64, counted: bool) {
         if first < after {
@@ -42,19 +49,23 @@ impl Gaps {
         }
     }
 
-    /// Something explains these numbers.
-    pub(crate) fn explain(&mut self, first: u64, after: u64) {
+    /// Something explains these numbers; gives how many were gaps until now.
+    pub(crate) fn explain(&mut self, first: u64, after: u64) -> Explained {
+        let mut explained = Explained::default();
         if self.ranges.iter().all(|g| after <= g.first || g.after <= first) {
-            return;
+            return explained;
         }
         let mut left = Vec::new();
         for gap in self.ranges.drain(..) {
+            let n = gap.after.min(after).saturating_sub(gap.first.max(first));
+            *if gap.counted { &mut explained.counted } else { &mut explained.uncounted } += n;
             left.push(Gap { after: gap.after.min(first), ..gap });
             left.push(Gap { first: gap.first.max(after), ..gap });
         }
         left.retain(|g| g.first < g.after);
         left.dedup();
         self.ranges = left;
+        explained
     }
 
     /// The unexplained ranges (first, first after): those counted before, or those not.
@@ -75,9 +86,9 @@ mod tests {
         gaps.add(10, 20, false);
         gaps.add(30, 31, true);
         gaps.add(5, 5, true);
-        gaps.explain(12, 15);
-        gaps.explain(19, 30);
-        gaps.explain(0, 10);
+        assert_eq!(gaps.explain(12, 15), Explained { counted: 0, uncounted: 3 });
+        assert_eq!(gaps.explain(19, 30), Explained { counted: 0, uncounted: 1 });
+        assert_eq!(gaps.explain(0, 10), Explained::default());
         assert_eq!(gaps.take(false), vec![(10, 12), (15, 19)]);
         assert_eq!(gaps.take(true), vec![(30, 31)]);
         assert_eq!(gaps, Gaps::default());

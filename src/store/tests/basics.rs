@@ -283,3 +283,24 @@ fn a_full_store_says_so_and_takes_in_again_when_room_was_made() {
         assert!(began.elapsed() < LONG);
     }
 }
+
+#[test]
+fn an_index_that_is_being_made_anew_raises_no_alarm() {
+    let dir = fast_dir();
+    let store = open(dir.path());
+    for i in 0..600 {
+        append(&store, vec![record(0, &format!("k{i}"), &"b".repeat(500))]).unwrap();
+    }
+    drop(store);
+    // So that a checkpoint has counted what the new index is yet to meet.
+    drop(open(dir.path()));
+    std::fs::remove_dir_all(dir.path().join("index-0")).unwrap();
+    let store = Store::open(small(dir.path(), None)).unwrap();
+    let mut seen = vec![0];
+    while !store.is_ready() {
+        seen.push(store.stats().imbalance);
+    }
+    seen.dedup();
+    assert_eq!(seen, [0], "nothing is known until the log's end is reached");
+    assert_eq!((store.stats().imbalance, store.lanes()[0].waiting), (0, 600));
+}

@@ -46,7 +46,7 @@ fn filled(n: usize, without_index: bool) -> tempfile::TempDir {
     let dir = fast_dir();
     let store = open(dir.path());
     for i in 0..n {
-        append(&store, vec![record(0, &format!("k{i}"), &format!("b{i}"))]).unwrap();
+        append(&store, vec![record(0, &format!("k{i}"), &body(i))]).unwrap();
     }
     store.close();
     drop(store);
@@ -54,6 +54,19 @@ fn filled(n: usize, without_index: bool) -> tempfile::TempDir {
         std::fs::remove_dir_all(dir.path().join("index-0")).unwrap();
     }
     dir
+}
+
+/// Nothing else in a segment can look like it.
+fn body(i: usize) -> String {
+    format!("the body of record {i}.")
+}
+
+fn remove_index(dir: &Path) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("index-") {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
 }
 
 fn lost(store: &Store) -> u64 {
@@ -74,14 +87,14 @@ fn a_flipped_byte_anywhere_in_a_chunk_costs_that_chunk_and_is_counted() {
             let dir = filled(20, without_index);
             let path = &segments(dir.path())[0];
             let mut bytes = std::fs::read(path).unwrap();
-            let begin = chunk_with(&bytes, "b7");
-            let end = chunk_with(&bytes, "b8");
+            let begin = chunk_with(&bytes, &body(7));
+            let end = chunk_with(&bytes, &body(8));
             let at = [begin, begin + 20, begin + 70, end - 1][what];
             bytes[at] ^= 0x10;
             std::fs::write(path, bytes).unwrap();
             let store = open(dir.path());
             let left = bodies(&store);
-            let expected: BTreeSet<String> = (0..20).filter(|i| *i != 7).map(|i| format!("b{i}")).collect();
+            let expected: BTreeSet<String> = (0..20).filter(|i| *i != 7).map(body).collect();
             assert_eq!(left, expected, "byte {what}, without index: {without_index}");
             assert_eq!(lost(&store), 1, "byte {what}, without index: {without_index}");
             assert_eq!(store.stats().imbalance, 0, "byte {what}, without index: {without_index}");
@@ -89,6 +102,11 @@ fn a_flipped_byte_anywhere_in_a_chunk_costs_that_chunk_and_is_counted() {
             drop(store);
             let store = open(dir.path());
             assert_eq!((lost(&store), bodies(&store).len()), (1, 19), "it is counted once");
+            drop(store);
+            remove_index(dir.path());
+            let store = open(dir.path());
+            assert_eq!((lost(&store), bodies(&store).len()), (1, 19), "and in an index made anew");
+            assert_eq!(store.stats().imbalance, 0);
         }
     }
 }
@@ -115,7 +133,7 @@ fn a_lost_tail_is_noticed_by_the_watermark_and_counted() {
         let dir = filled(20, without_index);
         let path = &segments(dir.path())[0];
         let mut bytes = std::fs::read(path).unwrap();
-        let from = chunk_with(&bytes, "b15");
+        let from = chunk_with(&bytes, &body(15));
         bytes[from..].fill(0);
         std::fs::write(path, bytes).unwrap();
         let store = open(dir.path());
@@ -131,6 +149,10 @@ fn a_lost_tail_is_noticed_by_the_watermark_and_counted() {
         drop(store);
         let store = open(dir.path());
         assert_eq!((lost(&store), bodies(&store).len()), (5, 16));
+        drop(store);
+        remove_index(dir.path());
+        let store = open(dir.path());
+        assert_eq!((lost(&store), bodies(&store).len(), store.stats().imbalance), (5, 16, 0));
     }
 }
 

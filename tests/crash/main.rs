@@ -1,0 +1,31 @@
+//! The crash storm: the real binary is killed with -9 at random, many times, on one data directory.
+//!
+//! Five producers of three sorts send all the while, and a stand-in for Revenium, which outlives
+//! the agent, answers with every fault that leaves a record deliverable. Afterwards an oracle that
+//! knows nothing of the agent's own files compares what the producers know was acknowledged with
+//! what the stand-in's journal says was tried and billed (see `oracle`), and with the ledger that
+//! `status` shows.
+//!
+//! | variable | means | default |
+//! |---|---|---|
+//! | `REVENIUM_CRASH_ROUNDS` | kills | 25 |
+//! | `REVENIUM_CRASH_SEED` | where chance begins; printed by every run | the clock |
+//! | `REVENIUM_CRASH_KEEP` | keep data, journal and log of a run that passes, too | |
+//!
+//! A seed repeats the plan (what is sent, which faults, when to kill), not the machine's timing.
+//! What kill -9 can't show is a missing flush, since the page cache survives it; the model test of
+//! `revenium-store` loses unflushed writes for that.
+
+mod agent;
+mod dice;
+mod event;
+mod look;
+mod oracle;
+mod plan;
+mod producer;
+mod stage;
+mod storm;
+#[path = "../support/mod.rs"]
+mod support;
+mod tally;
+mod upstream;

@@ -1,0 +1,173 @@
+//! Judges a run from outside of the agent: the producers' books against the stand-in's journal.
+//!
+//! - What was acknowledged is billed, exactly once; what was not, at most once.
+//! - What was billed was sent, by this producer to this account and route, member for member.
+//! - An event has one Idempotency-Key, the one its producer was told or can tell, and under it one
+//!   body in every attempt.
+//! - Nothing is tried that isn't billed in the end, and nothing is refused, repeated or vanishes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use revenium_agent::sandbox::{Entry, What};
+
+use crate::event::{difference, marker_of};
+use crate::producer::Book;
+
+/// Complaints that are shown; the rest is only counted.
+const SHOWN: usize = 20;
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) billed: u64,
+    pub(crate) sent: u64,
+    pub(crate) acknowledged: u64,
+    /// Sent, never answered, never sent again.
+    pub(crate) in_doubt: u64,
+    complaints: Vec<String>,
+}
+
+impl Verdict {
+    fn complain(&mut self, complaint: String) {
+        self.complaints.push(complaint);
+    }
+
+    /// Fails if there is anything to complain of.
+    pub(crate) fn assert_flawless(&self) {
+        let shown: Vec<&str> = self.complaints.iter().take(SHOWN).map(String::as_str).collect();
+        let count = self.complaints.len();
+        assert!(count == 0, "{count} complaints, such as:\n{}", shown.join("\n"));
+    }
+}
+
+/// Equal lines without an id, and the keys that their acknowledgements named.
+pub(crate) struct Equals {
+    pub(crate) marker: &'static str,
+    pub(crate) keys: Vec<String>,
+}
+
+/// Compares everything with everything.
+pub(crate) fn judge(journal: &[Entry<'_>], books: &[Book], equals: &Equals) -> Verdict {
+    let mut verdict = Verdict::default();
+    attempts(journal, &mut verdict);
+    let billed = billed(journal, &mut verdict);
+    for book in books {
+        judge_book(book, &billed, &mut verdict);
+    }
+    judge_equals(equals, &billed, &mut verdict);
+    let sent: HashSet<String> = books
+        .iter()
+        .flat_map(|book| (0..book.fates.len() as u64).map(|n| book.source.marker(n)))
+        .chain([equals.marker.to_owned()])
+        .collect();
+    for (marker, entries) in billed.iter().filter(|(marker, _)| !sent.contains(*marker)) {
+        verdict.complain(format!("{marker}: billed {} times and never sent", entries.len()));
+    }
+    verdict.billed = billed.values().map(|entries| entries.len() as u64).sum();
+    verdict
+}
+
+/// What an attempt under a key has to have in common with all others.
+#[derive(Debug, PartialEq, Eq, Clone)]
+struct Same<'a> {
+    body_hash: &'a str,
+    path: &'a str,
+    transaction: Option<&'a str>,
+}
+
+fn attempts(journal: &[Entry<'_>], verdict: &mut Verdict) {
+    let mut by_key: HashMap<&str, Same<'_>> = HashMap::new();
+    let mut keys_of: HashMap<&str, &str> = HashMap::new();
+    let mut billed: HashSet<&str> = HashSet::new();
+    for entry in journal {
+        let Some(key) = entry.key.as_deref() else {
+            verdict.complain(format!("an attempt without a key: {entry:?}"));
+            continue;
+        };
+        let transaction = entry.transaction.as_deref();
+        let same = Same { body_hash: &entry.body_hash, path: &entry.path, transaction };
+        let first = by_key.entry(key).or_insert_with(|| same.clone());
+        if *first != same {
+            verdict.complain(format!("{key}: first {first:?}, then {same:?}"));
+        }
+        if let Some(transaction) = transaction {
+            let first = *keys_of.entry(transaction).or_insert(key);
+            if first != key {
+                verdict.complain(format!("{transaction}: tried under {first}, then under {key}"));
+            }
+        }
+        match entry.what {
+            What::Attempt => {}
+            What::Billed if billed.insert(key) => {}
+            what => verdict.complain(format!("{key}: {what:?}: {:?}", entry.body)),
+        }
+    }
+    for key in by_key.keys().filter(|key| !billed.contains(*key)) {
+        verdict.complain(format!("{key}: tried and never billed"));
+    }
+}
+
+type Billed<'a> = BTreeMap<String, Vec<&'a Entry<'a>>>;
+
+/// What was billed, by the marker in its body.
+fn billed<'a>(journal: &'a [Entry<'a>], verdict: &mut Verdict) -> Billed<'a> {
+    let mut billed = Billed::new();
+    for entry in journal.iter().filter(|entry| entry.what == What::Billed) {
+        match marker_of(entry.body.as_deref().unwrap_or_default()) {
+            Some(marker) => billed.entry(marker).or_default().push(entry),
+            None => verdict.complain(format!("billed, and sent by nobody: {entry:?}")),
+        }
+    }
+    billed
+}
+
+fn judge_book(book: &Book, billed: &Billed<'_>, verdict: &mut Verdict) {
+    for (n, fate) in (0..).zip(&book.fates) {
+        verdict.sent += 1;
+        verdict.acknowledged += u64::from(fate.is_acknowledged);
+        verdict.in_doubt += u64::from(!fate.is_acknowledged);
+        let marker = book.source.marker(n);
+        let entry = match billed.get(&marker).map(Vec::as_slice) {
+            None if fate.is_acknowledged => {
+                verdict.complain(format!("{marker}: LOST: acknowledged and never billed"));
+                continue;
+            }
+            None => continue,
+            Some([entry]) => entry,
+            Some(all) => {
+                verdict.complain(format!("{marker}: billed {} times", all.len()));
+                continue;
+            }
+        };
+        let event = book.source.event(n);
+        if let Some(what) = difference(&event.json, entry.body.as_deref().unwrap_or_default()) {
+            verdict.complain(format!("{marker}: billed with another body: {what}"));
+        }
+        let wanted = (Some(book.source.profile), event.path);
+        if (entry.account.as_deref(), &*entry.path) != wanted {
+            verdict.complain(format!("{marker}: billed to {:?} at {}", entry.account, entry.path));
+        }
+        if event.transaction.is_some() && entry.transaction.as_deref() != event.transaction.as_deref() {
+            verdict.complain(format!("{marker}: billed as transaction {:?}", entry.transaction));
+        }
+        if fate.key.is_some() && entry.key.as_deref() != fate.key.as_deref() {
+            verdict.complain(format!("{marker}: billed under {:?}, not {:?}", entry.key, fate.key));
+        }
+    }
+}
+
+fn judge_equals(equals: &Equals, billed: &Billed<'_>, verdict: &mut Verdict) {
+    verdict.sent += equals.keys.len() as u64;
+    verdict.acknowledged += equals.keys.len() as u64;
+    let entries = billed.get(equals.marker).map_or(&[][..], Vec::as_slice);
+    let delivered: HashSet<&str> = entries.iter().filter_map(|entry| entry.key.as_deref()).collect();
+    let promised: HashSet<&str> = equals.keys.iter().map(String::as_str).collect();
+    let (sent, billed) = (equals.keys.len(), entries.len());
+    if billed != sent || promised.len() != sent || delivered != promised {
+        verdict.complain(format!(
+            "{sent} equal lines got {} keys and billed {billed} records under {} keys",
+            promised.len(),
+            delivered.len()
+        ));
+    }
+}

@@ -1,0 +1,105 @@
+//! What a storm does, drawn before anything happens.
+
+use std::env;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::dice::Dice;
+use crate::upstream::Weather;
+
+const ROUNDS: u64 = 25;
+
+/// One life of the agent.
+#[derive(Debug)]
+pub(crate) struct Round {
+    /// What the weather changes to before it.
+    pub(crate) weather: Option<Weather>,
+    /// New events for each producer.
+    pub(crate) more: Vec<u64>,
+    /// When it is killed.
+    pub(crate) moment: Moment,
+    /// Whether the index is deleted after it.
+    pub(crate) loses_index: bool,
+}
+
+/// When the agent is killed.
+#[derive(Debug)]
+pub(crate) enum Moment {
+    /// So much into its start, in hundredths of what a start took lately.
+    Starting(u32),
+    /// A moment after so many events of this life were acknowledged.
+    Acknowledged(u64, Duration),
+    /// So long after it had started.
+    Running(Duration),
+    /// Once it has delivered so many events.
+    Delivered(u64),
+    /// Once nothing is under way and, if it comes to that, nothing waits.
+    Idle,
+    /// So long after it was asked to stop, which was when so many events were acknowledged.
+    Stopping(u64, Duration),
+}
+
+/// A storm.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) rounds: u64,
+    pub(crate) keeps_all: bool,
+}
+
+impl Plan {
+    pub(crate) fn from_environment() -> Self {
+        let number = |name| {
+            let text = env::var(name).ok()?;
+            Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+        };
+        let clock = || {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+            now.as_secs() ^ u64::from(now.subsec_nanos()) << 32
+        };
+        Self {
+            seed: number("REVENIUM_CRASH_SEED").unwrap_or_else(clock),
+            rounds: number("REVENIUM_CRASH_ROUNDS").unwrap_or(ROUNDS),
+            keeps_all: env::var_os("REVENIUM_CRASH_KEEP").is_some(),
+        }
+    }
+
+    /// Whether the default profile's key is refused before the kill with this number.
+    pub(crate) fn has_wrong_key(self, kill: u64) -> bool {
+        let from = self.rounds / 2;
+        (from..from + (self.rounds / 40).max(3)).contains(&kill)
+    }
+}
+
+impl Round {
+    pub(crate) fn draw(dice: &mut Dice, producers: usize) -> Self {
+        let weather = dice.one_in(4).then(|| match dice.between(0..=9) {
+            0 => Weather::Calm,
+            1 => Weather::Outage,
+            2 | 3 => Weather::Gale,
+            _ => Weather::Storm,
+        });
+        // Nothing, a little, a load, a flood.
+        let most = match dice.between(0..=9) {
+            0 => 0,
+            1..=6 => 40,
+            7 | 8 => 150,
+            _ => 900,
+        };
+        let more: Vec<u64> = (0..producers).map(|_| dice.between(0..=most)).collect();
+        let part = dice.between(0..=more.iter().sum());
+        let moment = match dice.between(0..=23) {
+            0..=4 => Moment::Starting(u32::try_from(dice.between(0..=130)).expect("is small")),
+            5..=13 => Moment::Acknowledged(part, soon(dice)),
+            14 | 15 => Moment::Running(dice.duration(Duration::from_millis(600))),
+            16..=19 => Moment::Delivered(dice.between(1..=300)),
+            20 | 21 => Moment::Stopping(part, dice.duration(Duration::from_millis(30))),
+            _ => Moment::Idle,
+        };
+        Self { weather, more, moment, loses_index: dice.one_in(12) }
+    }
+}
+
+/// At once, or within the time of a commit.
+fn soon(dice: &mut Dice) -> Duration {
+    if dice.one_in(2) { Duration::ZERO } else { dice.duration(Duration::from_millis(4)) }
+}

@@ -1,0 +1,139 @@
+//! What the storm and its producers share: how much may be sent, how much was acknowledged.
+//!
+//! Every wait has a deadline and ends at once when a producer panicked.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a busy machine, shorter than anybody's patience.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
+
+#[derive(Default)]
+pub(crate) struct Stage {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    producers: Vec<Share>,
+    acknowledged: u64,
+    is_finishing: bool,
+    has_failed: bool,
+}
+
+/// One producer's.
+#[derive(Debug, Default, Clone)]
+struct Share {
+    /// New events that it may send.
+    allowed: u64,
+    /// Events that it sent and will send again if no answer comes.
+    unsettled: usize,
+}
+
+impl Stage {
+    pub(crate) fn new(producers: usize) -> Self {
+        let state = State { producers: vec![Share::default(); producers], ..State::default() };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    pub(crate) fn producers(&self) -> usize {
+        self.lock().producers.len()
+    }
+
+    /// Lets each producer send so many more.
+    pub(crate) fn allow(&self, more: &[u64]) {
+        let mut state = self.lock();
+        for (share, more) in state.producers.iter_mut().zip(more) {
+            share.allowed += more;
+        }
+        self.changed.notify_all();
+    }
+
+    /// Once all is sent and answered, producers end.
+    pub(crate) fn finish(&self) {
+        self.lock().is_finishing = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.lock().acknowledged
+    }
+
+    /// Returns once so many events were acknowledged in all, or once nothing more is outstanding.
+    pub(crate) fn wait_acknowledged(&self, events: u64) {
+        self.wait("acknowledgements", |state| state.acknowledged >= events || state.is_quiet());
+    }
+
+    /// Returns once everything that was allowed is sent and settled.
+    pub(crate) fn wait_quiet(&self) {
+        self.wait("every producer's answers", State::is_quiet);
+    }
+
+    fn wait(&self, what: &str, mut holds: impl FnMut(&State) -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        let mut state = self.lock();
+        loop {
+            assert!(!state.has_failed, "a producer failed, see above");
+            if holds(&state) {
+                return;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "in vain for {DEADLINE:?}: {what}; producers: {:?}", state.producers);
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits until a producer may send or the storm ends; false if it ends.
+    pub(crate) fn has_work(&self, who: usize) -> bool {
+        let mut state = self.lock();
+        while state.producers[who].allowed == 0 {
+            if state.is_finishing {
+                return false;
+            }
+            // Without a deadline: it is the storm that has them.
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+
+    /// Takes up to `at_most` of what a producer may send.
+    pub(crate) fn take(&self, who: usize, at_most: u64) -> u64 {
+        let share = &mut self.lock().producers[who];
+        let taken = share.allowed.min(at_most);
+        share.allowed -= taken;
+        taken
+    }
+
+    /// A producer tells how it stands.
+    pub(crate) fn note(&self, who: usize, acknowledged: u64, unsettled: usize) {
+        let mut state = self.lock();
+        state.acknowledged += acknowledged;
+        state.producers[who].unsettled = unsettled;
+        self.changed.notify_all();
+    }
+
+    /// Waits a moment for anything to change; for a producer that finds no agent.
+    pub(crate) fn pause(&self, at_most: Duration) {
+        drop(self.changed.wait_timeout(self.lock(), at_most));
+    }
+
+    pub(crate) fn fail(&self) {
+        self.lock().has_failed = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.lock().has_failed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_quiet(&self) -> bool {
+        self.producers.iter().all(|share| share.allowed == 0 && share.unsettled == 0)
+    }
+}
