@@ -179,6 +179,8 @@ fn by_status(reply: &Reply) -> ByStatus {
         // 508 is a loop: what answers is a relay that sees its own record.
         508 => ByStatus::Blocked,
         500..=599 => ByStatus::Retry(Cause::Failed),
+        // A page is what a proxy or a firewall says, about every record alike.
+        400 | 413 | 415 | 422 if is_page(&reply.body) => ByStatus::Blocked,
         400 | 413 | 415 | 422 => ByStatus::Refused,
         _ => ByStatus::Blocked,
     }
@@ -186,6 +188,10 @@ fn by_status(reply: &Reply) -> ByStatus {
 
 pub(super) fn is_mismatch(body: &[u8]) -> bool {
     contains(body, b"idempotency_key_mismatch")
+}
+
+fn is_page(body: &[u8]) -> bool {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start().starts_with(b"<")
 }
 
 fn contains(body: &[u8], code: &[u8]) -> bool {

@@ -55,6 +55,12 @@ fn every_row_of_the_contract_has_its_outcome() {
         (201, AGAIN, CREATED, "delivered"),
         (202, AFTER, CREATED, "delivered"),
         (201, NEVER, "", "delivered"),
+        // Refused by something that is not Revenium.
+        (400, HTML, "<html>The plain HTTP request was sent to HTTPS port", "blocked"),
+        (413, HTML, "\u{feff} <!DOCTYPE html>", "blocked"),
+        (415, HTML, "<html>", "blocked"),
+        (422, &[], "<html>", "blocked"),
+        (400, HTML, "no page", "refused"),
         // Accepted by something that is not Revenium.
         (200, HTML, "<html>", "blocked"),
         (200, HTML, "", "delivered"),
