@@ -203,22 +203,13 @@ fn judge_listed(raw: &str, list: &'static [&'static str]) -> Verdict {
     }
 }
 
-/// What Revenium takes; the last two are on its server's list but not on its SDKs'.
-const STOP_REASONS: [&str; 10] = [
-    "END",
-    "END_SEQUENCE",
-    "TIMEOUT",
-    "TOKEN_LIMIT",
-    "COST_LIMIT",
-    "COMPLETION_LIMIT",
-    "ERROR",
-    "CANCELLED",
-    "CONTENT_FILTER",
-    "TOOL_CALL",
-];
+/// What Revenium takes, by its server's list and its SDKs' alike.
+const STOP_REASONS: [&str; 8] =
+    ["END", "END_SEQUENCE", "TIMEOUT", "TOKEN_LIMIT", "COST_LIMIT", "COMPLETION_LIMIT", "ERROR", "CANCELLED"];
 
-/// Providers' words: Anthropic's as Revenium's Node SDK translates them, then OpenAI's.
-const STOP_WORDS: [(&str, &str); 11] = [
+/// Providers' words: Anthropic's as Revenium's Node SDK translates them, then OpenAI's. The last two are
+/// on Revenium's server's list too, but no SDK of its sends them.
+const STOP_WORDS: [(&str, &str); 13] = [
     ("end_turn", "END"),
     ("max_tokens", "TOKEN_LIMIT"),
     ("stop_sequence", "END_SEQUENCE"),
@@ -230,6 +221,8 @@ const STOP_WORDS: [(&str, &str); 11] = [
     ("length", "TOKEN_LIMIT"),
     ("tool_calls", "END_SEQUENCE"),
     ("function_call", "END_SEQUENCE"),
+    ("content_filter", "ERROR"),
+    ("tool_call", "END_SEQUENCE"),
 ];
 
 fn judge_stop_reason(raw: &str) -> Verdict {
@@ -239,9 +232,7 @@ fn judge_stop_reason(raw: &str) -> Verdict {
         return Keep;
     }
     if let Some(listed) = STOP_REASONS.iter().find(|listed| listed.eq_ignore_ascii_case(&text)) {
-        // `content_filter` in small letters is the provider's word.
         return match *listed {
-            "CONTENT_FILTER" if text != "CONTENT_FILTER" => set("ERROR", What::Rewritten(Reason::Notation)),
             listed if listed == text => Keep,
             listed => set(listed, What::Rewritten(Reason::Notation)),
         };

@@ -242,8 +242,6 @@ fn a_stop_reason_is_translated_and_an_unknown_one_is_end() {
         "COMPLETION_LIMIT",
         "ERROR",
         "CANCELLED",
-        "CONTENT_FILTER",
-        "TOOL_CALL",
     ];
     for reason in listed {
         let frozen = frozen(&without(&["stopReason"], &format!("\"stopReason\":\"{reason}\"")));
@@ -258,6 +256,8 @@ fn a_stop_reason_is_translated_and_an_unknown_one_is_end() {
         ("\"refusal\"", "ERROR"),
         ("\"model_context_window_exceeded\"", "TOKEN_LIMIT"),
         ("\"content_filter\"", "ERROR"),
+        ("\"CONTENT_FILTER\"", "ERROR"),
+        ("\"TOOL_CALL\"", "END_SEQUENCE"),
         ("\"cancelled\"", "CANCELLED"),
         ("\"timeout\"", "TIMEOUT"),
         ("\"length\"", "TOKEN_LIMIT"),
