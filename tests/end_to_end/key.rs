@@ -14,7 +14,9 @@ fn a_wrong_key_for_a_while_loses_nothing_and_asks_seldom() {
     let agent = home.start();
     let mut producer = Producer::new(1);
     producer.run(&home.socket(), 500, 100).expect("durable");
-    let paused = home.wait_status("a pause", |status| status["profiles"][0]["paused"][0].is_object());
+    let paused = home.wait_status("a pause and all events", |status| {
+        status["profiles"][0]["paused"][0].is_object() && status["profiles"][0]["waiting"] == 500
+    });
     let pause = &paused["profiles"][0]["paused"][0];
     assert_eq!((&pause["reason"], pause["route"].is_null()), (&"key".into(), true), "{pause}");
     assert_eq!((&paused["profiles"][0]["waiting"], &paused["health"]), (&500.into(), &"degraded".into()));

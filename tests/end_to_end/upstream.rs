@@ -16,7 +16,10 @@ fn kept_until_the_url_is_mended(fault: &str, reason: &str) {
     let agent = home.start();
     let mut producer = Producer::new(1);
     producer.run(&home.socket(), 100, 20).expect("durable");
-    let status = home.wait_status("a pause", |status| status["profiles"][0]["paused"][0].is_object());
+    // What is shown follows the log a moment later.
+    let status = home.wait_status("a pause and all events", |status| {
+        status["profiles"][0]["paused"][0].is_object() && status["profiles"][0]["waiting"] == 100
+    });
     assert_eq!(status["profiles"][0]["paused"][0]["reason"], reason, "{status}");
     assert_eq!((&status["profiles"][0]["waiting"], &status["profiles"][0]["dead"]), (&100.into(), &0.into()));
     assert_eq!(wrong.count(What::Billed), 0);
