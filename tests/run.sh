@@ -96,8 +96,7 @@ fi
 # As the README says, but for --debug, which builds what is tested above.
 check install cargo install --locked --path . --debug --root target/tools --force
 
-# The others (socket, drain, backlog) join here once their figures are in the README: TODO(#6).
-for name in store; do
+for name in store socket drain backlog; do
     check "benchmark $name" cargo bench --locked --bench "$name"
 done
 
