@@ -24,7 +24,9 @@ pub(crate) struct Encoded {
     first_seq: u64,
     count: u32,
     directory: Vec<u8>,
-    bodies: Vec<u8>,
+    /// As they are stored: one after the other, or compressed together.
+    bodies: Vec<Bytes>,
+    stored_bytes: u32,
     raw_bytes: u32,
 }
 
@@ -41,7 +43,7 @@ impl Encoded {
         let mut profiles = ProfileTable::default();
         let metas = records.iter().map(|r| meta_of(r, &mut profiles)).collect();
         let directory = v1::encode(&Records { profiles: profiles.names, metas });
-        let bodies = records.iter().map(|r| &r.body[..]);
+        let bodies = records.iter().map(|r| r.body.clone()).collect();
         Self::with_bodies(
             ChunkKind::Records,
             first_seq,
@@ -59,10 +61,9 @@ impl Encoded {
         bodies: &[Bytes],
         compress_bytes_min: u64,
     ) -> Self {
-        let bodies = bodies.iter().map(|b| &b[..]);
         let directory = v1::encode(moved);
         let n = count(moved.seqs.len());
-        Self::with_bodies(ChunkKind::Relocation, base, n, directory, bodies, compress_bytes_min)
+        Self::with_bodies(ChunkKind::Relocation, base, n, directory, bodies.to_vec(), compress_bytes_min)
     }
 
     pub(crate) fn notes(notes: &Notes) -> Self {
@@ -74,34 +75,43 @@ impl Encoded {
     }
 
     fn without_bodies(kind: ChunkKind, count: u32, directory: Vec<u8>) -> Self {
-        Self { kind, codec: CODEC_NONE, first_seq: 0, count, directory, bodies: Vec::new(), raw_bytes: 0 }
+        Self {
+            kind,
+            codec: CODEC_NONE,
+            first_seq: 0,
+            count,
+            directory,
+            bodies: Vec::new(),
+            stored_bytes: 0,
+            raw_bytes: 0,
+        }
     }
 
-    fn with_bodies<'a>(
+    fn with_bodies(
         kind: ChunkKind,
         first_seq: u64,
         count: u32,
         directory: Vec<u8>,
-        bodies: impl Iterator<Item = &'a [u8]>,
+        bodies: Vec<Bytes>,
         compress_bytes_min: u64,
     ) -> Self {
-        let mut raw = Vec::new();
-        bodies.for_each(|b| raw.extend_from_slice(b));
-        let raw_bytes = len_u32(raw.len());
+        let raw_bytes = len_u32(bodies.iter().map(Bytes::len).sum());
+        let stored_bytes = raw_bytes;
         let mut encoded =
-            Self { kind, codec: CODEC_NONE, first_seq, count, directory, bodies: raw, raw_bytes };
+            Self { kind, codec: CODEC_NONE, first_seq, count, directory, bodies, stored_bytes, raw_bytes };
         if u64::from(raw_bytes) >= compress_bytes_min
-            && let Ok(packed) = zstd::bulk::compress(&encoded.bodies, ZSTD_LEVEL)
-            && packed.len() < encoded.bodies.len()
+            && let Ok(packed) = zstd::bulk::compress(&encoded.bodies.concat(), ZSTD_LEVEL)
+            && packed.len() < raw_bytes as usize
         {
             encoded.codec = CODEC_ZSTD;
-            encoded.bodies = packed;
+            encoded.stored_bytes = len_u32(packed.len());
+            encoded.bodies = vec![packed.into()];
         }
         encoded
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        (CHUNK_HEADER_BYTES + self.directory.len() + self.bodies.len()) as u64
+        (CHUNK_HEADER_BYTES + self.directory.len()) as u64 + u64::from(self.stored_bytes)
     }
 
     /// Appends the chunk to `buf` as it shall lie at `offset` of `segment_id`, linked to `chain`,
@@ -118,18 +128,18 @@ impl Encoded {
             first_seq: self.first_seq,
             count: self.count,
             directory_bytes: len_u32(self.directory.len()),
-            stored_bytes: len_u32(self.bodies.len()),
+            stored_bytes: self.stored_bytes,
             raw_bytes: self.raw_bytes,
             prev_next_seq: chain.next_seq,
             prev_crc: chain.crc,
             directory_crc: v1::crc(seed, &self.directory),
-            bodies_crc: v1::crc(seed, &self.bodies),
+            bodies_crc: self.bodies.iter().fold(seed, |crc, body| v1::crc(crc, body)),
             next_seq,
         };
         let (bytes, crc) = header.encode(seed);
         buf.extend_from_slice(&bytes);
         buf.extend_from_slice(&self.directory);
-        buf.extend_from_slice(&self.bodies);
+        self.bodies.iter().for_each(|body| buf.extend_from_slice(body));
         *chain = Chain { next_seq, crc };
     }
 }

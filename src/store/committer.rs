@@ -82,6 +82,7 @@ impl Committer {
             }
             if !work.is_empty() {
                 self.commit(work);
+                self.dedup.forget_oldest_keys();
             }
             self.flush_watermark_if_due();
         }
@@ -146,13 +147,14 @@ impl Committer {
         if !notes.is_empty() {
             chunks.push(Encoded::notes(&Notes { carried: false, notes: gather(&notes) }));
         }
-        if let Some(job) = &mut work.job {
-            let encoded = job.chunks.iter().map(|c| self.encode_job(c));
-            chunks.extend(encoded.collect::<Vec<_>>());
-        }
+        let of_job = chunks.len();
+        chunks.extend(self.encode_job(work.job.as_ref()));
         if of_records > 0 && !self.make_room(&chunks, true) {
             let full = self.shared.space.lock().exhausted.clone();
             self.refuse(&mut group, &full.unwrap_or(AppendError::Disk("no segment became ready".into())));
+            // A checkpoint knows the producers' numbers: not those that were just refused.
+            chunks.truncate(of_job);
+            chunks.extend(self.encode_job(work.job.as_ref()));
             chunks.drain(..of_records);
         }
         if chunks.is_empty() {
@@ -233,9 +235,9 @@ impl Committer {
             return Ok(Appended::Conflict(seq));
         }
         let fingerprint = record.fingerprint;
-        self.dedup.insert(record.number, key, fingerprint, record.received_at_ms).map_err(|_| {
-            AppendError::OutOfBounds("the producer's numbers have more gaps than are remembered".into())
-        })?;
+        self.dedup
+            .insert(record.number, key, fingerprint, record.received_at_ms)
+            .map_err(|_| AppendError::TooManyGaps { gaps_max: self.shared.options.producer_ranges_max })?;
         group.records.push(record);
         Ok(Appended::Stored(seq))
     }
@@ -282,7 +284,11 @@ impl Committer {
         chunks
     }
 
-    fn encode_job(&self, chunk: &JobChunk) -> Encoded {
+    fn encode_job(&self, job: Option<&Job>) -> Vec<Encoded> {
+        job.iter().flat_map(|job| &job.chunks).map(|chunk| self.encode_job_chunk(chunk)).collect()
+    }
+
+    fn encode_job_chunk(&self, chunk: &JobChunk) -> Encoded {
         match chunk {
             JobChunk::Notes(notes) => Encoded::notes(notes),
             JobChunk::Relocation { base, moved, bodies } => {
@@ -489,7 +495,7 @@ impl Committer {
 
 /// The key by which a record is recognised, if it is.
 fn identity_bits(record: &NewRecord) -> Option<u128> {
-    identity(record.number, record.key_is_identity.then(|| key_bits(&record.key)))
+    identity(record.number, record.key_is_identity.then(|| key_bits(&record.lane.profile, &record.key)))
 }
 
 fn pending_bytes(pending: &Pending) -> u64 {

@@ -5,8 +5,9 @@
 //! restart, for those of them whose segments still exist. Each key has the fingerprint of what
 //! was sent, so that a conflict is told from a resend.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use revenium_migrations::log_v1::{Key, Producer};
 
 use crate::chunk::key_of;
@@ -48,15 +49,21 @@ pub(crate) struct Dedup {
 
 const CONFLICTS_MAX: usize = 1024;
 
-pub(crate) fn key_bits(key: &str) -> KeyBits {
-    bits_of(&key_of(key))
+pub(crate) fn key_bits(profile: &str, key: &str) -> KeyBits {
+    bits_of(profile, &key_of(key))
 }
 
-pub(crate) fn bits_of(key: &Key) -> KeyBits {
-    match key {
+/// A key counts within its profile: Revenium too knows it by account, and the same bytes for another
+/// account are another event.
+pub(crate) fn bits_of(profile: &str, key: &Key) -> KeyBits {
+    let bits = match key {
         Key::Uuid(bytes) => u128::from_be_bytes(*bytes),
         Key::Text(text) => uuid::Uuid::new_v5(&uuid::Uuid::nil(), text.as_bytes()).as_u128(),
-    }
+    };
+    // FNV-1a of 128 bits, begun with the key's.
+    profile.bytes().fold(bits, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+    })
 }
 
 /// What a record is remembered by: its key if that identifies it, else its number.
@@ -112,7 +119,7 @@ impl Dedup {
         self.conflicts.retain(|(_, of)| *of != fingerprint);
     }
 
-    /// Remembers a record.
+    /// Remembers a record. Keys are bounded by [`Dedup::forget_oldest_keys`], to be called after it.
     pub(crate) fn insert(
         &mut self,
         number: Option<(ProducerId, u64)>,
@@ -134,13 +141,18 @@ impl Dedup {
             && self.keys.insert(key, fingerprint).is_none()
         {
             self.key_order.push_back(key);
-            if self.key_order.len() > self.keys_max
-                && let Some(oldest) = self.key_order.pop_front()
-            {
-                self.keys.remove(&oldest);
-            }
         }
         Ok(())
+    }
+
+    /// Forgets the oldest keys beyond the bound. A step of its own, because it costs as much as
+    /// remembering and nobody needs to wait for it.
+    pub(crate) fn forget_oldest_keys(&mut self) {
+        while self.key_order.len() > self.keys_max
+            && let Some(oldest) = self.key_order.pop_front()
+        {
+            self.keys.remove(&oldest);
+        }
     }
 
     /// Forgets a record that was not stored after all.
@@ -215,6 +227,7 @@ mod tests {
         assert_eq!(d.look(None, Some(1), 11), Known::Conflict);
         d.insert(None, Some(2), 10, 0).unwrap();
         d.insert(None, Some(3), 10, 0).unwrap();
+        d.forget_oldest_keys();
         assert_eq!(d.look(None, Some(1), 10), Known::New, "beyond the bound it is forgotten");
         assert_eq!(d.look(None, Some(2), 10), Known::Resend);
     }

@@ -25,6 +25,8 @@ use crate::{index::schema, space};
 const CHUNKS_PER_TURN: usize = 64;
 /// Between two tries to make a new index.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A log that is never quiet is followed after so many times the quiet that is waited for.
+const GATHER_QUIETS_MAX: u32 = 10;
 /// How often a wait looks whether the store is closing.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -85,10 +87,23 @@ fn follow(shared: &Arc<Shared>, tail: (Pos, Chain), told: &mut Pos, anew: bool) 
         if end == at && ended() {
             return flush_and_drop(shared);
         }
-        // What comes soon after the last turn is gathered: every batch costs sled writes of its own,
-        // which the log's flushes would have to wait for.
-        std::thread::sleep(shared.options.follow_every.saturating_sub(turned_at.elapsed()));
+        gather(shared, end, turned_at);
         turned_at = Instant::now();
+    }
+}
+
+/// Lets what comes soon after the last turn gather until the log is quiet: every batch costs sled
+/// writes of its own, which the log's flushes would have to wait for.
+fn gather(shared: &Shared, mut end: Pos, turned_at: Instant) {
+    let quiet = shared.options.follow_when_quiet;
+    let at_most = quiet * GATHER_QUIETS_MAX;
+    while turned_at.elapsed() < at_most {
+        std::thread::sleep(quiet);
+        let now = *shared.durable.lock();
+        if now == end {
+            return;
+        }
+        end = now;
     }
 }
 

@@ -40,8 +40,9 @@ pub struct Options {
     pub ballast_bytes: u64,
     /// Settlements become durable at the latest after this time.
     pub settle_within: Duration,
-    /// The index follows the log at most this often; what lies between joins one batch.
-    pub follow_every: Duration,
+    /// The index follows the log when nothing was appended for this long, and under load after ten
+    /// times as long; what lies between joins one batch.
+    pub follow_when_quiet: Duration,
     /// Sealed segments that are kept although all their records are settled, so that recent
     /// keys are still known after a restart.
     pub kept_segments: usize,
@@ -74,7 +75,7 @@ impl Options {
             index_cache_bytes: 8 << 20,
             ballast_bytes: 8 << 20,
             settle_within: Duration::from_secs(1),
-            follow_every: Duration::from_millis(5),
+            follow_when_quiet: Duration::from_millis(5),
             kept_segments: 1,
             quarantine_bytes_max: 64 << 20,
             on_flush: None,

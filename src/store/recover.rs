@@ -324,9 +324,11 @@ fn remember(at: &ChunkAt, directory: &[u8], dedup: &mut Dedup, states: &mut BTre
             let Some((_, records)) = chunk::numbered(at, directory) else { return };
             for meta in records.metas {
                 let number = meta.number.map(|(id, n)| (ProducerId(id), n));
-                let key = identity(number, meta.key_is_identity.then(|| bits_of(&meta.key)));
+                let profile = records.profiles.get(usize::from(meta.profile)).map_or("", String::as_str);
+                let key = identity(number, meta.key_is_identity.then(|| bits_of(profile, &meta.key)));
                 // It was accepted once, so it is within the bounds, unless they were made smaller.
                 let _ = dedup.insert(number, key, meta.fingerprint, meta.received_at_ms);
+                dedup.forget_oldest_keys();
             }
         }
         ChunkKind::Notes => {

@@ -408,6 +408,7 @@ fn lag_bytes(at: Pos, durable: Pos, segment_bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shared::{Job, JobChunk};
     use crate::types::End;
 
     #[test]
@@ -418,6 +419,56 @@ mod tests {
         join(spawn(shared, "store-test", || panic!("as it was told")).expect("a thread"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         assert_eq!(runtime.block_on(store.broken()), "store-test");
+    }
+
+    /// A review's finding: a checkpoint that shared a commit with a full log kept the refused numbers, and
+    /// after the next start they were acknowledged as resends of what was never stored.
+    #[test]
+    fn a_checkpoint_does_not_know_numbers_that_were_refused_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = |segments: u64| Options {
+            segment_bytes: 64 << 10,
+            record_bytes_max: 2 << 10,
+            free_reserve_bytes: 0,
+            capacity_bytes: segments * (64u64 << 10),
+            ..Options::new(dir.path())
+        };
+        let numbered = |n: u64| NewRecord {
+            lane: Lane { profile: "p".into(), route: 0 },
+            key: format!("k{n}").into(),
+            number: Some((crate::ProducerId([1; 16]), n)),
+            key_is_identity: false,
+            fingerprint: n,
+            received_at_ms: 1,
+            body: vec![b'x'; 2 << 10].into(),
+            dead: None,
+            replaces: None,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store = Store::open(options(5)).unwrap();
+        let mut n = 0;
+        while runtime.block_on(store.append(vec![numbered(n)])).is_ok() {
+            n += 1;
+        }
+        let (done, answer) = oneshot::channel();
+        let (job_done, job_result) = std::sync::mpsc::channel();
+        store.inner.shared.inbox.change(|inbox| {
+            inbox.appends.push_back(Submission {
+                records: vec![numbered(n)],
+                bytes: 2 << 10,
+                done,
+                _permit: None,
+            });
+            let chunks = vec![JobChunk::Checkpoint(revenium_migrations::log_v1::Checkpoint::default())];
+            inbox.jobs.push_back(Job { chunks, done: job_done });
+        });
+        assert!(matches!(runtime.block_on(answer).unwrap(), Err(AppendError::Full { .. })));
+        job_result.recv().unwrap().expect("the checkpoint has its reserve");
+        store.close();
+        drop(store);
+        let store = Store::open(options(50)).unwrap();
+        let again = runtime.block_on(store.append(vec![numbered(n)])).unwrap();
+        assert!(matches!(again[0], Appended::Stored(_)), "acknowledged and never stored: {again:?}");
     }
 
     #[test]

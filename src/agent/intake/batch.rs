@@ -179,7 +179,10 @@ fn refuse(said: &Said, code: Code, message: &str, out: &mut Vec<u8>, observer: &
 /// What a sender is told when nothing of its batch was stored.
 fn failure(error: Option<&AppendError>) -> (Code, Cow<'static, str>) {
     match error {
-        Some(error @ AppendError::Full { .. }) => (Code::Full, error.to_string().into()),
+        // Good events, whose sender has to keep them for now.
+        Some(error @ (AppendError::Full { .. } | AppendError::TooManyGaps { .. })) => {
+            (Code::Full, error.to_string().into())
+        }
         Some(error @ AppendError::Disk(_)) => (Code::Disk, error.to_string().into()),
         Some(error @ AppendError::OutOfBounds(_)) => (Code::Invalid, error.to_string().into()),
         Some(AppendError::Closing) => (Code::Stopping, "the agent is stopping".into()),

@@ -51,7 +51,9 @@ impl CommitPulse {
             Ok(_) => None,
             Err(error @ (AppendError::Full { .. } | AppendError::Disk(_))) => Some((now, error.to_string())),
             // About the records, or about the end of the process.
-            Err(AppendError::OutOfBounds(_) | AppendError::Closing) => return,
+            Err(AppendError::OutOfBounds(_) | AppendError::TooManyGaps { .. } | AppendError::Closing) => {
+                return;
+            }
         };
         self.state.lock().unwrap_or_else(PoisonError::into_inner).refused = refused;
     }

@@ -233,6 +233,27 @@ fn a_number_used_twice_with_other_bytes_is_a_conflict_though_its_key_is_random()
 }
 
 #[test]
+fn the_same_key_and_bytes_for_another_profile_are_another_event() {
+    let dir = fast_dir();
+    let keyed = |lane_of: u8| {
+        let mut r = record(lane_of, "k", "b");
+        // As intake has it: the profile is part of the fingerprint.
+        (r.key_is_identity, r.fingerprint) = (true, u64::from(lane_of));
+        r
+    };
+    let store = open(dir.path());
+    for lane_of in [0, 1] {
+        let first = append(&store, vec![keyed(lane_of)]).unwrap();
+        assert!(matches!(first[0], Appended::Stored(_)), "{first:?}");
+    }
+    drop(store);
+    let store = open(dir.path());
+    for lane_of in [0, 1] {
+        assert_eq!(append(&store, vec![keyed(lane_of)]).unwrap(), [Appended::Duplicate]);
+    }
+}
+
+#[test]
 fn a_conflict_that_could_not_be_stored_is_stored_when_it_comes_again() {
     let dir = fast_dir();
     let disk = Arc::new(CrashDisk::default());

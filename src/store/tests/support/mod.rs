@@ -143,7 +143,7 @@ pub fn small(dir: &Path, disk: Option<Arc<CrashDisk>>) -> Options {
         index_cache_bytes: 1 << 20,
         ballast_bytes: 4 << 10,
         settle_within: Duration::from_millis(2),
-        follow_every: Duration::from_millis(1),
+        follow_when_quiet: Duration::from_millis(1),
         tap: disk.map(|d| d as Arc<dyn Tap>),
         ..Options::new(dir)
     }
