@@ -1,10 +1,12 @@
 //! Judges a run from outside of the agent: the producers' books against the stand-in's journal.
 //!
-//! - What was acknowledged is billed, exactly once; what was not, at most once.
+//! - What was acknowledged is billed, or was refused for good and is a dead letter; exactly once. What
+//!   was not is billed at most once.
 //! - What was billed was sent, by this producer to this account and route, member for member.
 //! - An event has one Idempotency-Key, the one its producer was told or can tell, and under it one
 //!   body in every attempt.
-//! - Nothing is tried that isn't billed in the end, and nothing is refused, repeated or vanishes.
+//! - Nothing is tried that isn't billed or refused for good in the end, and nothing is repeated or vanishes.
+//! - Every record that was tried is delivered or a dead letter, and no other is.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,6 +14,7 @@ use revenium_agent::sandbox::{Entry, What};
 
 use crate::event::{difference, marker_of};
 use crate::producer::Book;
+use crate::upstream::is_refusing;
 
 /// Complaints that are shown; the rest is only counted.
 const SHOWN: usize = 20;
@@ -20,6 +23,11 @@ const SHOWN: usize = 20;
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) billed: u64,
+    /// Records that were tried, by their keys.
+    pub(crate) tried: u64,
+    /// Of these, those that were refused for good at least once; and those of them never billed.
+    pub(crate) refused: u64,
+    pub(crate) refused_unbilled: u64,
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,
     /// Sent, never answered, never sent again.
@@ -49,12 +57,13 @@ pub(crate) struct Equals {
 /// Compares everything with everything.
 pub(crate) fn judge(journal: &[Entry<'_>], books: &[Book], equals: &Equals) -> Verdict {
     let mut verdict = Verdict::default();
-    attempts(journal, &mut verdict);
+    let refused = refused(journal);
+    attempts(journal, &refused, &mut verdict);
     let billed = billed(journal, &mut verdict);
     for book in books {
-        judge_book(book, &billed, &mut verdict);
+        judge_book(book, &billed, &refused, &mut verdict);
     }
-    judge_equals(equals, &billed, &mut verdict);
+    judge_equals(equals, &billed, &refused, &mut verdict);
     let sent: HashSet<String> = books
         .iter()
         .flat_map(|book| (0..book.fates.len() as u64).map(|n| book.source.marker(n)))
@@ -75,7 +84,13 @@ struct Same<'a> {
     transaction: Option<&'a str>,
 }
 
-fn attempts(journal: &[Entry<'_>], verdict: &mut Verdict) {
+/// Keys of which an attempt was answered, or would have been, that the record is refused for good.
+fn refused<'a>(journal: &'a [Entry<'_>]) -> HashSet<&'a str> {
+    let refusing = |entry: &&Entry<'_>| entry.fault.as_deref().is_some_and(is_refusing);
+    journal.iter().filter(refusing).filter_map(|entry| entry.key.as_deref()).collect()
+}
+
+fn attempts(journal: &[Entry<'_>], refused: &HashSet<&str>, verdict: &mut Verdict) {
     let mut by_key: HashMap<&str, Same<'_>> = HashMap::new();
     let mut keys_of: HashMap<&str, &str> = HashMap::new();
     let mut billed: HashSet<&str> = HashSet::new();
@@ -102,9 +117,12 @@ fn attempts(journal: &[Entry<'_>], verdict: &mut Verdict) {
             what => verdict.complain(format!("{key}: {what:?}: {:?}", entry.body)),
         }
     }
-    for key in by_key.keys().filter(|key| !billed.contains(*key)) {
+    for key in by_key.keys().filter(|key| !billed.contains(*key) && !refused.contains(*key)) {
         verdict.complain(format!("{key}: tried and never billed"));
     }
+    verdict.tried = by_key.len() as u64;
+    verdict.refused = refused.len() as u64;
+    verdict.refused_unbilled = refused.iter().filter(|key| !billed.contains(*key)).count() as u64;
 }
 
 type Billed<'a> = BTreeMap<String, Vec<&'a Entry<'a>>>;
@@ -121,13 +139,14 @@ fn billed<'a>(journal: &'a [Entry<'a>], verdict: &mut Verdict) -> Billed<'a> {
     billed
 }
 
-fn judge_book(book: &Book, billed: &Billed<'_>, verdict: &mut Verdict) {
+fn judge_book(book: &Book, billed: &Billed<'_>, refused: &HashSet<&str>, verdict: &mut Verdict) {
     for (n, fate) in (0..).zip(&book.fates) {
         verdict.sent += 1;
         verdict.acknowledged += u64::from(fate.is_acknowledged);
         verdict.in_doubt += u64::from(!fate.is_acknowledged);
         let marker = book.source.marker(n);
         let entry = match billed.get(&marker).map(Vec::as_slice) {
+            None if fate.key.as_deref().is_some_and(|key| refused.contains(key)) => continue,
             None if fate.is_acknowledged => {
                 verdict.complain(format!("{marker}: LOST: acknowledged and never billed"));
                 continue;
@@ -156,14 +175,15 @@ fn judge_book(book: &Book, billed: &Billed<'_>, verdict: &mut Verdict) {
     }
 }
 
-fn judge_equals(equals: &Equals, billed: &Billed<'_>, verdict: &mut Verdict) {
+fn judge_equals(equals: &Equals, billed: &Billed<'_>, refused: &HashSet<&str>, verdict: &mut Verdict) {
     verdict.sent += equals.keys.len() as u64;
     verdict.acknowledged += equals.keys.len() as u64;
     let entries = billed.get(equals.marker).map_or(&[][..], Vec::as_slice);
     let delivered: HashSet<&str> = entries.iter().filter_map(|entry| entry.key.as_deref()).collect();
     let promised: HashSet<&str> = equals.keys.iter().map(String::as_str).collect();
     let (sent, billed) = (equals.keys.len(), entries.len());
-    if billed != sent || promised.len() != sent || delivered != promised {
+    let is_settled = promised.iter().all(|key| delivered.contains(key) || refused.contains(key));
+    if promised.len() != sent || billed != delivered.len() || !delivered.is_subset(&promised) || !is_settled {
         verdict.complain(format!(
             "{sent} equal lines got {} keys and billed {billed} records under {} keys",
             promised.len(),

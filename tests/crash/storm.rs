@@ -295,7 +295,8 @@ impl Storm {
         self.wait_started(&life);
         self.wait_drained();
         self.tally.duplicates += std::mem::take(&mut self.tally.life_duplicates);
-        self.tally.delivered = look::delivered(&self.home.status());
+        let last = self.look();
+        (self.tally.delivered, self.tally.dead) = (last.delivered, last.dead);
         life.signal(Signal::TERM);
         assert!(life.wait_end().success(), "another stop in peace");
         (books, equals)
@@ -335,7 +336,11 @@ impl Storm {
         let _ = writeln!(io::stderr(), "  warnings   {:?}", self.log.warnings());
         verdict.assert_flawless();
         self.log.assert_no_errors();
-        assert_eq!(self.tally.delivered, verdict.billed, "the ledger counts each record once");
+        let (delivered, dead) = (self.tally.delivered, self.tally.dead);
+        assert_eq!(delivered + dead, verdict.tried, "the ledger counts each record once: {verdict:?}");
+        // One that was billed before it was refused may be either; one whose refusal was never heard is not.
+        let dead_may_be = verdict.refused_unbilled..=verdict.refused;
+        assert!(dead_may_be.contains(&dead), "{dead} dead letters, {dead_may_be:?} may be");
         let attempts_max = WRONG_KEY_ATTEMPTS_MAX * (self.tally.wrong_key_lives + 1);
         upstream::assert_content(&self.tally.upstream, attempts_max);
     }

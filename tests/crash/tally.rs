@@ -31,6 +31,7 @@ pub(crate) struct Tally {
     pub(crate) acknowledged: u64,
     pub(crate) in_doubt: u64,
     pub(crate) delivered: u64,
+    pub(crate) dead: u64,
     pub(crate) upstream: Snapshot,
 }
 
@@ -69,8 +70,8 @@ impl fmt::Display for Tally {
         )?;
         writeln!(
             f,
-            "  agent      {} delivered, {} or more duplicates recognised, {} waiting at most",
-            t.delivered, t.duplicates, t.waiting_most
+            "  agent      {} delivered, {} dead letters, {} or more duplicates recognised, {} waiting at most",
+            t.delivered, t.dead, t.duplicates, t.waiting_most
         )?;
         let counts = &t.upstream.counts;
         writeln!(
