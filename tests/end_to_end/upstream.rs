@@ -1,5 +1,7 @@
 //! Upstreams that are not what they should be.
 
+use std::io::BufRead;
+
 use revenium_agent::sandbox::What;
 
 use crate::support::{Home, Producer};
@@ -55,6 +57,37 @@ fn an_upstream_that_is_the_agent_itself_is_refused() {
         let ended = home.run(&["run", "--admin", &format!("127.0.0.1:{port}")]);
         assert_eq!(ended.code, Some(78), "{host}: {}", ended.stderr);
         assert!(ended.stderr.contains("is this agent's own admin.listen"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_proxy_is_asked_unless_no_proxy_names_the_host() {
+    for (of_environment, no_proxy, is_asked) in
+        [(true, "", true), (true, "127.0.0.1", false), (false, "", true)]
+    {
+        let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", proxy.local_addr().expect("bound"));
+        let home = Home::new();
+        let configured = if of_environment { String::new() } else { format!("drain.proxy = \"{url}\"\n") };
+        // Nobody listens on the discard port.
+        home.deliver_to_url("https://127.0.0.1:9", &configured);
+        let of_environment = if of_environment { &*url } else { "" };
+        let agent = home.start_in(
+            &[("HTTPS_PROXY", of_environment), ("NO_PROXY", no_proxy)],
+            &["--config", "config.toml"],
+        );
+        Producer::new(1).run(&home.socket(), 1, 1).expect("durable");
+        if is_asked {
+            let (stream, _) = proxy.accept().expect("asked");
+            let mut line = String::new();
+            std::io::BufReader::new(stream).read_line(&mut line).expect("said");
+            assert_eq!(line.trim_end(), "CONNECT 127.0.0.1:9 HTTP/1.1");
+        } else {
+            home.wait_status("a try has failed", |status| status["pace"][0]["note"].is_string());
+            proxy.set_nonblocking(true).expect("set");
+            assert_eq!(proxy.accept().expect_err("nobody asked").kind(), std::io::ErrorKind::WouldBlock);
+        }
+        agent.stop();
     }
 }
 

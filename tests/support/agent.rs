@@ -135,7 +135,13 @@ impl Home {
     }
 
     pub(crate) fn start_with(&self, args: &[&str]) -> Agent {
+        self.start_in(&[], args)
+    }
+
+    /// Starts it with these variables in its environment.
+    pub(crate) fn start_in(&self, variables: &[(&str, &str)], args: &[&str]) -> Agent {
         let mut command = self.command(&["run", "--ready-file", "ready"]);
+        command.envs(variables.iter().copied());
         let mut child =
             command.args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
         let log = Arc::new(Log::default());
