@@ -6,7 +6,8 @@
 //! sender's pace allows; the sender is told in any case.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use revenium_event::{Frozen, Identity, Kind, Minted, Refusal, RefusalCode, freeze, profile_is_valid};
@@ -26,10 +27,16 @@ pub const PROFILE_DEFAULT: &str = "default";
 /// by accident, and so such an event is never sent anywhere without a person's word.
 const PROFILE_UNUSABLE: &str = "_unusable";
 
+/// Profiles that are not configured and that refused events are kept for by name, in one run: each makes
+/// a lane for good, and names are the senders'. Further ones are kept as unusable; their events name them.
+const STRANGERS_MAX: usize = 64;
+
 /// Where events come in: which profiles there are.
 #[derive(Debug, Clone)]
 pub struct Door {
     profiles: Arc<[Arc<str>]>,
+    /// Names that are not configured and were met.
+    strangers: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// An event that was taken.
@@ -55,7 +62,7 @@ pub struct Turned {
 impl Door {
     /// A door to these profiles.
     pub fn new(profiles: Vec<Arc<str>>) -> Self {
-        Self { profiles: profiles.into() }
+        Self { profiles: profiles.into(), strangers: Arc::default() }
     }
 
     /// Makes a record of `event`. `profile` is what the connection asked for, if it did.
@@ -68,11 +75,11 @@ impl Door {
     ) -> Result<Admitted, Turned> {
         let frozen = match freeze(event, identity, minted) {
             Ok(frozen) => frozen,
-            Err(refusal) => return Err(turn(event, identity, profile, minted, refusal)),
+            Err(refusal) => return Err(self.refuse(event, identity, profile, minted, refusal)),
         };
         let wanted = frozen.profile.as_deref().or(profile).unwrap_or(PROFILE_DEFAULT);
         let Some(known) = self.profiles.iter().find(|known| &***known == wanted) else {
-            return Err(turn(event, identity, profile, minted, self.unknown(wanted)));
+            return Err(self.refuse(event, identity, profile, minted, self.unknown(wanted)));
         };
         Ok(admitted(frozen, Arc::clone(known), identity, minted))
     }
@@ -86,7 +93,20 @@ impl Door {
         minted: &Minted,
         refusal: Refusal,
     ) -> Turned {
-        turn(event, identity, profile, minted, refusal)
+        let mut turned = turn(event, identity, profile, minted, refusal);
+        if let Some(letter) = turned.letter.as_mut().filter(|letter| !self.knows(&letter.lane.profile)) {
+            letter.lane.profile = PROFILE_UNUSABLE.into();
+        }
+        turned
+    }
+
+    /// Whether the profile is configured, or among the few strangers that may have a lane.
+    fn knows(&self, name: &str) -> bool {
+        if self.profiles.iter().any(|known| &**known == name) {
+            return true;
+        }
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        strangers.contains(name) || (strangers.len() < STRANGERS_MAX && strangers.insert(name.to_owned()))
     }
 
     fn unknown(&self, wanted: &str) -> Refusal {
@@ -253,6 +273,21 @@ mod tests {
             assert_eq!((note.reason, note.status), (DEAD_REASON_REFUSED_AT_INTAKE, 0));
             assert!(note.words.starts_with("profile: profile team-b"), "{}", note.words);
         }
+    }
+
+    #[test]
+    fn names_that_nobody_configured_make_a_bounded_number_of_lanes() {
+        let door = door();
+        let lane = |i: usize| {
+            let event = with(&format!(r#""profile":"tenant-{i}""#));
+            let letter = door.admit(&event, &Identity::Body, None, &MINTED).unwrap_err().letter.unwrap();
+            letter.lane.profile.to_string()
+        };
+        for i in 0..STRANGERS_MAX {
+            assert_eq!(lane(i), format!("tenant-{i}"));
+        }
+        assert_eq!(lane(STRANGERS_MAX), PROFILE_UNUSABLE, "one past the limit");
+        assert_eq!(lane(0), "tenant-0", "it has its lane already");
     }
 
     #[test]
