@@ -6,7 +6,8 @@ mod support;
 use std::time::Duration;
 
 use revenium_store::{
-    AppendError, Appended, DeadNote, End, OpenError, ProducerId, ReadError, Record, Seq, Settlement, Store,
+    AppendError, Appended, DeadNote, End, OpenError, Options, ProducerId, ReadError, Record, Seq, Settlement,
+    Store,
 };
 use support::{append, fast_dir, lane, record, small, text};
 
@@ -303,4 +304,30 @@ fn an_index_that_is_being_made_anew_raises_no_alarm() {
     seen.dedup();
     assert_eq!(seen, [0], "nothing is known until the log's end is reached");
     assert_eq!((store.stats().imbalance, store.lanes()[0].waiting), (0, 600));
+}
+
+#[test]
+fn a_profile_that_has_used_up_its_budget_is_full_while_others_go_on() {
+    let dir = fast_dir();
+    let store = Store::open(Options { profile_bytes_max: 4_000, ..small(dir.path(), None) }).unwrap();
+    assert!(store.wait_ready(LONG));
+    let mut stored = 0;
+    let full = loop {
+        // What is held is known as far as the index has followed.
+        assert!(store.wait_settled(LONG));
+        match append(&store, vec![record(0, &format!("k{stored}"), &"x".repeat(500))]) {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(stored, 8, "at the limit");
+    let expected = AppendError::Full { budget: "profile default".into(), bytes: 4_000, bytes_max: 4_000 };
+    assert_eq!(full, expected, "one past it");
+    append(&store, vec![record(1, "other", "of another profile")]).unwrap();
+    assert!(store.wait_settled(LONG));
+    for claimed in store.claim(&lane(0), End::Oldest, 1, 2_000).unwrap() {
+        store.settle(claimed.seq, Settlement::Delivered);
+    }
+    assert!(store.wait_settled(LONG));
+    append(&store, vec![record(0, "again", &"x".repeat(500))]).unwrap();
 }
