@@ -138,7 +138,12 @@ fn the_users_configuration_is_found_without_a_flag() {
 #[test]
 fn paths_follow_the_surroundings() {
     for (uid, vars, socket, data_dir) in [
-        (0, &[("HOME", "/root")][..], "/run/revenium/agent.sock", "/root/.local/state/revenium-agent"),
+        (
+            0,
+            &[("HOME", "/home/admin")][..],
+            "/run/revenium/agent.sock",
+            "/home/admin/.local/state/revenium-agent",
+        ),
         (
             1000,
             &[("HOME", "/home/me"), ("XDG_RUNTIME_DIR", "/run/user/1000"), ("XDG_STATE_HOME", "/state")],
