@@ -191,7 +191,12 @@ pub(super) fn is_mismatch(body: &[u8]) -> bool {
 }
 
 fn is_page(body: &[u8]) -> bool {
-    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start().starts_with(b"<")
+    first_byte(body) == Some(b'<')
+}
+
+/// The first byte of the body's text, after a mark of its encoding and white space.
+fn first_byte(body: &[u8]) -> Option<u8> {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start().first().copied()
 }
 
 fn contains(body: &[u8], code: &[u8]) -> bool {
@@ -208,10 +213,9 @@ enum Accepted {
 /// A captive portal and a wrong URL answer 200 with a page, so a 2xx counts only with a body that
 /// an API would send: JSON, or none.
 fn accepted(reply: &Reply) -> Accepted {
-    let body = reply.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&reply.body).trim_ascii_start();
     let content_type = reply.header("content-type").unwrap_or_default().to_ascii_lowercase();
     let is_json = content_type.split(';').next().is_some_and(|kind| kind.trim().ends_with("json"));
-    match body.first() {
+    match first_byte(&reply.body) {
         Some(b'{' | b'[') => Accepted::Yes,
         Some(b'<') => Accepted::No,
         Some(_) if is_json => Accepted::Yes,
