@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use revenium_migrations::log_v1::{Gone, LaneName, Note, Notes, Producer, SegmentHeader};
 
-use crate::chunk::{Chain, Encoded};
-use crate::dedup::{Dedup, Known, identity, key_bits};
+use crate::chunk::{Chain, Encoded, key_of};
+use crate::dedup::{Dedup, Known, identity};
 use crate::error::AppendError;
 use crate::scan::{FIRST_CHUNK, Until};
 use crate::segment::{Pos, Segment};
@@ -237,7 +237,7 @@ impl Committer {
         let fingerprint = record.fingerprint;
         self.dedup
             .insert(record.number, key, fingerprint, record.received_at_ms)
-            .map_err(|_| AppendError::TooManyGaps { gaps_max: self.shared.options.producer_ranges_max })?;
+            .map_err(|_| AppendError::TooManyGaps { runs_max: self.shared.options.producer_ranges_max })?;
         group.records.push(record);
         Ok(Appended::Stored(seq))
     }
@@ -495,7 +495,8 @@ impl Committer {
 
 /// The key by which a record is recognised, if it is.
 fn identity_bits(record: &NewRecord) -> Option<u128> {
-    identity(record.number, record.key_is_identity.then(|| key_bits(&record.lane.profile, &record.key)))
+    let key = record.key_is_identity.then(|| key_of(&record.key));
+    identity(record.number, key.as_ref(), &record.lane.profile)
 }
 
 fn pending_bytes(pending: &Pending) -> u64 {

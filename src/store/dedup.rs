@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use revenium_migrations::log_v1::{Key, Producer};
 
-use crate::chunk::key_of;
 use crate::ranges::Ranges;
 use crate::types::ProducerId;
 
@@ -49,26 +48,34 @@ pub(crate) struct Dedup {
 
 const CONFLICTS_MAX: usize = 1024;
 
-pub(crate) fn key_bits(profile: &str, key: &str) -> KeyBits {
-    bits_of(profile, &key_of(key))
+/// What a record is remembered by: its key if that identifies it, else its number.
+///
+/// A key that follows from a number stands for its producer, whatever the profile. Any other counts
+/// within its profile: Revenium knows it by account, and the same bytes for another are another event.
+pub(crate) fn identity(
+    number: Option<(ProducerId, u64)>,
+    key: Option<&Key>,
+    profile: &str,
+) -> Option<KeyBits> {
+    match (number, key) {
+        (Some(_), Some(key)) => Some(key_bits(key)),
+        (None, Some(key)) => Some(within(profile, key_bits(key))),
+        (number, None) => number.map(number_bits),
+    }
 }
 
-/// A key counts within its profile: Revenium too knows it by account, and the same bytes for another
-/// account are another event.
-pub(crate) fn bits_of(profile: &str, key: &Key) -> KeyBits {
-    let bits = match key {
+fn key_bits(key: &Key) -> KeyBits {
+    match key {
         Key::Uuid(bytes) => u128::from_be_bytes(*bytes),
         Key::Text(text) => uuid::Uuid::new_v5(&uuid::Uuid::nil(), text.as_bytes()).as_u128(),
-    };
-    // FNV-1a of 128 bits, begun with the key's.
-    profile.bytes().fold(bits, |hash, byte| {
-        (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
-    })
+    }
 }
 
-/// What a record is remembered by: its key if that identifies it, else its number.
-pub(crate) fn identity(number: Option<(ProducerId, u64)>, key: Option<KeyBits>) -> Option<KeyBits> {
-    key.or_else(|| number.map(number_bits))
+/// FNV-1a of 128 bits over the profile's name, begun with the key's bits.
+fn within(profile: &str, bits: KeyBits) -> KeyBits {
+    let fold =
+        |hash: u128, byte| (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+    profile.bytes().fold(bits, fold)
 }
 
 fn number_bits((producer, n): (ProducerId, u64)) -> KeyBits {

@@ -20,14 +20,14 @@ pub enum AppendError {
     /// One record is larger than a chunk can hold, or a field of it is out of bounds.
     #[error("record out of bounds: {0}")]
     OutOfBounds(String),
-    /// A producer's numbers have more gaps than are remembered, so a resend could not be told from a new
-    /// event. Nothing is wrong with the records: send the missing numbers, or go on as another producer.
+    /// A producer's numbers lie in more unbroken runs than are remembered, so a resend could not be told from
+    /// a new event. Nothing is wrong with the records: send the missing numbers, or go on as another producer.
     #[error(
-        "the producer's numbers have more than {gaps_max} gaps: send the missing ones, or begin a new producer"
+        "the producer's numbers lie in more than {runs_max} runs: send the missing ones, or begin a new producer"
     )]
     TooManyGaps {
-        /// Ranges of one producer's numbers that are remembered.
-        gaps_max: usize,
+        /// Unbroken runs of one producer's numbers that are remembered.
+        runs_max: usize,
     },
     /// The store is closing; send again after the restart.
     #[error("the store is closing")]

@@ -15,7 +15,7 @@ use revenium_migrations::log_v1::{self as v1, ChunkKind, Note, Notes, SegmentHea
 
 use crate::checkpoint;
 use crate::chunk::{self, Chain, ChunkAt};
-use crate::dedup::{Dedup, bits_of, identity};
+use crate::dedup::{Dedup, identity};
 use crate::options::Options;
 use crate::scan::{self, FIRST_CHUNK, Step, Until};
 use crate::segment::{self, Begins, Pos, Segment};
@@ -325,7 +325,7 @@ fn remember(at: &ChunkAt, directory: &[u8], dedup: &mut Dedup, states: &mut BTre
             for meta in records.metas {
                 let number = meta.number.map(|(id, n)| (ProducerId(id), n));
                 let profile = records.profiles.get(usize::from(meta.profile)).map_or("", String::as_str);
-                let key = identity(number, meta.key_is_identity.then(|| bits_of(profile, &meta.key)));
+                let key = identity(number, meta.key_is_identity.then_some(&meta.key), profile);
                 // It was accepted once, so it is within the bounds, unless they were made smaller.
                 let _ = dedup.insert(number, key, meta.fingerprint, meta.received_at_ms);
                 dedup.forget_oldest_keys();

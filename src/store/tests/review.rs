@@ -6,11 +6,10 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use revenium_store::{AppendError, Appended, End, Options, ProducerId, Record, Settlement, Store};
-use support::{CrashDisk, append, fast_dir, lane, record, small, text};
+use revenium_store::{AppendError, End, Options, Record, Settlement, Store};
+use support::{append, fast_dir, lane, record, small, text};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -209,65 +208,6 @@ fn two_files_of_one_ordinal_left_by_a_failed_preparation_hide_nothing() {
     assert_eq!(lost(&store), 0);
     drop(store);
     assert_eq!(bodies(&open(dir.path())), expected);
-}
-
-#[test]
-fn a_number_used_twice_with_other_bytes_is_a_conflict_though_its_key_is_random() {
-    let dir = fast_dir();
-    let store = open(dir.path());
-    // As intake keeps what it refuses: known by its number, its key is random.
-    let numbered = |key: &str, fingerprint: u64| {
-        let mut r = record(0, key, &format!("b{fingerprint}"));
-        r.number = Some((ProducerId([1; 16]), 1));
-        r.fingerprint = fingerprint;
-        r
-    };
-    append(&store, vec![numbered("random", 1)]).unwrap();
-    assert_eq!(append(&store, vec![numbered("random too", 1)]).unwrap(), [Appended::Duplicate]);
-    drop(store);
-    let store = open(dir.path());
-    let mut mended = numbered("of the number", 2);
-    mended.key_is_identity = true;
-    let answer = append(&store, vec![mended]).unwrap();
-    assert!(matches!(answer[0], Appended::Conflict(_)), "acknowledged and thrown away: {answer:?}");
-}
-
-#[test]
-fn the_same_key_and_bytes_for_another_profile_are_another_event() {
-    let dir = fast_dir();
-    let keyed = |lane_of: u8| {
-        let mut r = record(lane_of, "k", "b");
-        // As intake has it: the profile is part of the fingerprint.
-        (r.key_is_identity, r.fingerprint) = (true, u64::from(lane_of));
-        r
-    };
-    let store = open(dir.path());
-    for lane_of in [0, 1] {
-        let first = append(&store, vec![keyed(lane_of)]).unwrap();
-        assert!(matches!(first[0], Appended::Stored(_)), "{first:?}");
-    }
-    drop(store);
-    let store = open(dir.path());
-    for lane_of in [0, 1] {
-        assert_eq!(append(&store, vec![keyed(lane_of)]).unwrap(), [Appended::Duplicate]);
-    }
-}
-
-#[test]
-fn a_conflict_that_could_not_be_stored_is_stored_when_it_comes_again() {
-    let dir = fast_dir();
-    let disk = Arc::new(CrashDisk::default());
-    let store = open_with(small(dir.path(), Some(disk.clone())));
-    let keyed = |fingerprint: u64| {
-        let mut r = record(0, "k", &format!("b{fingerprint}"));
-        (r.key_is_identity, r.fingerprint) = (true, fingerprint);
-        r
-    };
-    append(&store, vec![keyed(1)]).unwrap();
-    disk.fail_flushes(2);
-    assert!(append(&store, vec![keyed(2)]).is_err());
-    let answer = append(&store, vec![keyed(2)]).unwrap();
-    assert!(matches!(answer[0], Appended::Conflict(seq) if seq.0 > 0), "{answer:?}");
 }
 
 #[test]

@@ -150,7 +150,7 @@ async fn what_the_queue_cannot_take_is_refused_with_its_reason_and_the_connectio
         (AppendError::Disk("no such device".into()), "disk"),
         (AppendError::Closing, "stopping"),
         (AppendError::OutOfBounds("key".into()), "invalid"),
-        (AppendError::TooManyGaps { gaps_max: 1024 }, "full"),
+        (AppendError::TooManyGaps { runs_max: 1024 }, "full"),
     ] {
         rig.queue.fail_with(Some(error));
         client.send([line(1), line(2)].concat()).await;
