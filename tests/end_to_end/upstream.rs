@@ -4,7 +4,7 @@ use std::io::BufRead;
 
 use revenium_agent::sandbox::What;
 
-use crate::support::{Home, Producer};
+use crate::support::{Home, Producer, until};
 
 /// Events met an upstream that always answers with `fault`: they wait for the right one.
 fn kept_until_the_url_is_mended(fault: &str, reason: &str) {
@@ -77,14 +77,16 @@ fn a_proxy_is_asked_unless_no_proxy_names_the_host() {
             &["--config", "config.toml"],
         );
         Producer::new(1).run(&home.socket(), 1, 1).expect("durable");
+        proxy.set_nonblocking(true).expect("set");
         if is_asked {
-            let (stream, _) = proxy.accept().expect("asked");
+            let (stream, _) =
+                until("the proxy is asked", || proxy.accept().ok(), Option::is_some).expect("it was");
+            stream.set_nonblocking(false).expect("set");
             let mut line = String::new();
             std::io::BufReader::new(stream).read_line(&mut line).expect("said");
             assert_eq!(line.trim_end(), "CONNECT 127.0.0.1:9 HTTP/1.1");
         } else {
             home.wait_status("a try has failed", |status| status["pace"][0]["note"].is_string());
-            proxy.set_nonblocking(true).expect("set");
             assert_eq!(proxy.accept().expect_err("nobody asked").kind(), std::io::ErrorKind::WouldBlock);
         }
         agent.stop();
