@@ -53,6 +53,9 @@ pub struct ListenArgs {
     /// Address of metrics, health and the status page; "" is off (admin.listen)
     #[arg(long, value_name = "IP:PORT")]
     pub admin: Option<String>,
+    /// Address of the relay for Revenium's own SDKs; "" is off (relay.listen)
+    #[arg(long, value_name = "IP:PORT")]
+    pub relay: Option<String>,
 }
 
 /// `run`
@@ -101,6 +104,7 @@ pub fn flags(config: &ConfigArgs, listen: &ListenArgs) -> Flags {
         data_dir: config.data_dir.clone(),
         socket: listen.socket.clone(),
         admin: listen.admin.clone(),
+        relay: listen.relay.clone(),
         sandbox: None,
     }
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use std::{env, fmt, fs, thread};
+use std::{fmt, fs, thread};
 
 use revenium_event::line::{Answer, Code, Hello};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -22,9 +22,6 @@ use crate::intake::{LineBuffer, Step};
 
 /// Longest answer that is understood, in bytes. The agent's are below 2 KiB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-
-/// The agent's socket of the whole machine.
-pub const SYSTEM_SOCKET: &str = "/run/revenium/agent.sock";
 
 /// How long to let a busy agent accept before knocking again.
 const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(10);
@@ -91,26 +88,6 @@ pub enum ClientError {
     /// The other side doesn't speak our protocol.
     #[error("not an agent's answer: {0}")]
     NotAnAnswer(String),
-}
-
-/// Where the agent may be listening, the first choice first: `REVENIUM_AGENT_SOCKET` and nowhere
-/// else, or the user's agent, then the system's.
-pub fn socket_places() -> Vec<PathBuf> {
-    if let Some(path) = env::var_os("REVENIUM_AGENT_SOCKET").filter(|path| !path.is_empty()) {
-        return vec![path.into()];
-    }
-    vec![user_socket(), SYSTEM_SOCKET.into()]
-}
-
-/// The socket of the user's own agent.
-pub fn user_socket() -> PathBuf {
-    match env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => Path::new(&dir).join("revenium").join("agent.sock"),
-        None => {
-            let uid = rustix::process::geteuid().as_raw();
-            format!("/tmp/revenium-{uid}/agent.sock").into()
-        }
-    }
 }
 
 impl Client {

@@ -118,6 +118,11 @@ pub fn check_mode(path: &Path, meta: &Metadata) -> Result<(), KeyError> {
     if mode & exposed == 0 { Ok(()) } else { Err(KeyError::Exposed { path: path.to_owned(), mode }) }
 }
 
+/// Reads a small file that holds a secret and that other users must not be able to read.
+pub fn read_guarded(path: &Path) -> Result<String, KeyError> {
+    read(path, true)
+}
+
 fn read(path: &Path, guarded: bool) -> Result<String, KeyError> {
     let failed = |source| KeyError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;

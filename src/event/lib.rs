@@ -40,6 +40,7 @@ mod number;
 mod object;
 mod outline;
 mod refusal;
+pub mod spool;
 mod subscriber;
 mod text;
 mod time;

@@ -14,12 +14,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use revenium_emitter::place;
 use revenium_event::limits::LINE_BYTES_MAX;
 use revenium_event::{Kind, profile_is_valid};
 
 pub use event::{EventArgs, Member};
 
-use crate::client::{ClientError, Courier, Delivery, Unconfirmed, socket_places};
+use crate::client::{ClientError, Courier, Delivery, Unconfirmed};
 use crate::intake::{LineBuffer, Step};
 
 /// Every event is durable.
@@ -183,7 +184,7 @@ fn deliver(
     source: Source<'_>,
     report: &mut dyn FnMut(Delivery<'_>),
 ) -> Result<u64, Failure> {
-    let places = args.socket.clone().map_or_else(socket_places, |path| vec![path]);
+    let places = args.socket.clone().map_or_else(place::sockets, |path| vec![path]);
     let timeout = args.timeout.unwrap_or(TIMEOUT);
     let mut courier =
         Courier::connect(places, args.profile.clone(), timeout, report).map_err(Failure::NoAgent)?;

@@ -58,6 +58,9 @@ impl RawConfig {
         if let Some(listen) = &flags.admin {
             raw.put("admin.listen", listen.as_str(), Source::Flag("--admin"));
         }
+        if let Some(listen) = &flags.relay {
+            raw.put("relay.listen", listen.as_str(), Source::Flag("--relay"));
+        }
         raw
     }
 
@@ -145,6 +148,9 @@ impl RawConfig {
         // The stand-in must never take the events or the address of a real agent.
         self.add_path("socket.path", &sandbox.data_dir.join("agent.sock"), source.clone());
         self.put("admin.listen", "127.0.0.1:0", source.clone());
+        self.put("relay.listen", "", source.clone());
+        let no_dirs = Written { value: toml::Value::Array(Vec::new()), source: source.clone() };
+        self.values.insert("spool.dirs".to_owned(), no_dirs);
         for name in self.profiles.clone() {
             for key_source in KEY_SOURCES {
                 self.values.remove(&format!("profiles.{}.{key_source}", segment(&name)));

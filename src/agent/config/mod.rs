@@ -9,7 +9,9 @@ mod error;
 mod layers;
 mod profile;
 mod reader;
+mod relay;
 mod section;
+mod spool;
 mod surroundings;
 mod unit;
 mod unknown;
@@ -23,7 +25,9 @@ use std::path::PathBuf;
 
 pub use error::{ConfigError, Problem, Source};
 pub use profile::ProfileConfig;
+pub use relay::RelayConfig;
 pub use section::{AdminConfig, DrainConfig, LogFormat, LogLevel, LoggingConfig, SocketConfig, StoreConfig};
+pub use spool::SpoolConfig;
 pub use surroundings::Surroundings;
 pub use url::loops_into;
 
@@ -42,6 +46,8 @@ pub struct Flags {
     pub socket: Option<PathBuf>,
     /// `admin.listen`.
     pub admin: Option<String>,
+    /// `relay.listen`.
+    pub relay: Option<String>,
     /// Send to the embedded stand-in instead of any upstream.
     pub sandbox: Option<SandboxFlags>,
 }
@@ -64,6 +70,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The Unix socket that takes events.
     pub socket: SocketConfig,
+    /// Revenium's own API, for its SDKs.
+    pub relay: RelayConfig,
+    /// What senders left while no agent was there.
+    pub spool: SpoolConfig,
     /// Metrics, health and the status page.
     pub admin: AdminConfig,
     /// The log and its bounds.
@@ -101,13 +111,16 @@ impl Config {
         let mut reader = Reader::new(&mut raw);
         let data_dir = section::data_dir(&mut reader, around);
         let socket = SocketConfig::read(&mut reader, around);
+        let relay = RelayConfig::read(&mut reader);
+        let spool = SpoolConfig::read(&mut reader, around, &socket.path);
         let admin = AdminConfig::read(&mut reader);
         let store = StoreConfig::read(&mut reader);
         let drain = DrainConfig::read(&mut reader);
         let logging = LoggingConfig::read(&mut reader);
+        let listeners = listeners(&admin, &relay);
         let mut profiles = Vec::new();
         for name in &profile_names {
-            let profile = ProfileConfig::read(&mut reader, name, around, &admin.listeners());
+            let profile = ProfileConfig::read(&mut reader, name, around, &listeners);
             if profile.key.is_none() {
                 raw.warnings.push(format!("profile {name} has no API key: its events are kept, not sent"));
             }
@@ -115,7 +128,20 @@ impl Config {
         }
         let entries = reader.finish()?;
         let (warnings, files) = (raw.warnings, raw.files);
-        Ok(Self { data_dir, socket, admin, store, drain, profiles, logging, entries, warnings, files })
+        Ok(Self {
+            data_dir,
+            socket,
+            relay,
+            spool,
+            admin,
+            store,
+            drain,
+            profiles,
+            logging,
+            entries,
+            warnings,
+            files,
+        })
     }
 
     /// Only the data directory, for commands that talk to a running agent: they may run as a user
@@ -133,9 +159,8 @@ impl Config {
     }
 }
 
-impl AdminConfig {
-    /// Our own listeners, for the check that no upstream is one of them.
-    fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
-        self.listen.map(|address| ("admin.listen", address)).into_iter().collect()
-    }
+/// Our own listeners, for the check that no upstream is one of them.
+fn listeners(admin: &AdminConfig, relay: &RelayConfig) -> Vec<(&'static str, SocketAddr)> {
+    let all = [("admin.listen", admin.listen), ("relay.listen", relay.listen)];
+    all.into_iter().filter_map(|(key, address)| Some((key, address?))).collect()
 }

@@ -131,6 +131,34 @@ impl Reader {
         self.value(key, parse, |ids| format!("{ids:?}"), (Vec::new(), Source::Default))
     }
 
+    /// A list of at most `count_max` words, each checked and brought to form by `word`.
+    pub(super) fn words(
+        &mut self,
+        key: &str,
+        count_max: usize,
+        word: impl Fn(&str) -> Result<String, String>,
+    ) -> Vec<String> {
+        let parse = |written: &Written| {
+            list(&written.value, count_max, |value| word(as_text(value, "a list of words in quotes")?))
+        };
+        self.value(key, parse, |words| format!("{words:?}"), (Vec::new(), Source::Default))
+    }
+
+    /// A list of at most `count_max` paths, each as in [`Reader::path`].
+    pub(super) fn paths(
+        &mut self,
+        key: &str,
+        count_max: usize,
+        default: (Vec<PathBuf>, Source),
+    ) -> Vec<PathBuf> {
+        let parse = |written: &Written| {
+            list(&written.value, count_max, |value| {
+                as_path(&Written { value: value.clone(), source: written.source.clone() })
+            })
+        };
+        self.value(key, parse, |paths| format!("{paths:?}"), default)
+    }
+
     /// One of a few words, in any case.
     pub(super) fn choice<T: Copy + PartialEq>(
         &mut self,
@@ -235,6 +263,18 @@ impl Reader {
         self.entries.push(Entry { key: key.to_owned(), shown: show(&value), source });
         value
     }
+}
+
+fn list<T>(
+    value: &Value,
+    count_max: usize,
+    item: impl Fn(&Value) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    let list = value.as_array().ok_or("is not a list in brackets")?;
+    if list.len() > count_max {
+        return Err(format!("has {} entries; at most {count_max} are taken", list.len()));
+    }
+    list.iter().map(item).collect()
 }
 
 fn as_text<'a>(value: &'a Value, what: &str) -> Result<&'a str, String> {

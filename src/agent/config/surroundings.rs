@@ -36,6 +36,11 @@ impl Surroundings {
         }
     }
 
+    /// The variable as it is.
+    pub(super) fn raw(&self, name: &str) -> Option<OsString> {
+        self.vars.get(std::ffi::OsStr::new(name)).cloned()
+    }
+
     /// The first absolute path in the variable `name`, which systemd may fill with several.
     pub(super) fn dir(&self, name: &str) -> Option<PathBuf> {
         let value = self.vars.get(std::ffi::OsStr::new(name))?;

@@ -1,0 +1,3 @@
+//! Hands metered LLM usage to `revenium-agent`.
+
+pub mod place;
