@@ -13,6 +13,7 @@ pub mod keys;
 pub mod logging;
 pub mod metrics;
 pub mod queue;
+pub mod relay;
 pub mod sandbox;
 pub mod secret;
 pub mod signals;

@@ -6,6 +6,9 @@ use crate::field::Field;
 use crate::object::Object;
 use crate::{Kind, Refusal, Warning, What, profile_is_valid, text};
 
+/// Members that route an event and belong to lines. Never sent.
+const ROUTING: [Field; 5] = [Field::Kind, Field::Profile, Field::N, Field::Hello, Field::Call];
+
 /// An event whose members have been recognised. Every field has at most one member.
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
@@ -18,12 +21,19 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Reads an event, recognises its members and takes out what routes it.
-    pub(crate) fn read(source: &'a str) -> Result<Draft<'a>, Refusal> {
+    /// Reads an event and recognises its members. Without a `kind` its own members route it, and are
+    /// taken out; with one, members of these names are the sender's and no concern of ours.
+    pub(crate) fn read(source: &'a str, kind: Option<Kind>) -> Result<Draft<'a>, Refusal> {
         let object = Object::read(source)?;
-        let spelled: Vec<_> = object.members.iter().map(|member| spelled(member.key)).collect();
-        let routed = spelled.iter().position(|&field| field == Some(Field::Kind));
-        let kind = routed.map_or(Ok(Kind::Completion), |at| kind(&object.members[at].value))?;
+        let mut spelled: Vec<_> = object.members.iter().map(|member| spelled(member.key)).collect();
+        let is_routed = kind.is_some();
+        if is_routed {
+            let is_ours = |field: &Option<Field>| field.is_some_and(|field| ROUTING.contains(&field));
+            spelled.iter_mut().filter(|field| is_ours(field)).for_each(|field| *field = None);
+        }
+        let at = spelled.iter().position(|&field| field == Some(Field::Kind));
+        let said = |at: usize| self::kind(&object.members[at].value);
+        let kind = kind.map_or_else(|| at.map_or(Ok(Kind::Completion), said), Ok)?;
         let places = [0; Field::COUNT];
         let mut draft = Draft { kind, profile: None, object, warnings: Vec::new(), places };
         for (at, field) in spelled.into_iter().enumerate() {
@@ -31,7 +41,9 @@ impl<'a> Draft<'a> {
                 draft.recognise(at, field)?;
             }
         }
-        draft.route()?;
+        if !is_routed {
+            draft.route()?;
+        }
         Ok(draft)
     }
 

@@ -20,9 +20,30 @@ use crate::{
 /// refused when it comes twice. White space around the object is not part of the event.
 /// Pure: the same arguments give the same result.
 pub fn freeze(event: &[u8], identity: &Identity<'_>, minted: &Minted) -> Result<Frozen, Refusal> {
+    finish(event, LINE_BYTES_MAX, None, identity, minted)
+}
+
+/// Freezes the body of a request to the route of `kind`. Its members `kind` and `profile` route
+/// nothing and are kept as they came; for the rest as [`freeze()`].
+pub fn freeze_body(
+    kind: Kind,
+    body: &[u8],
+    identity: &Identity<'_>,
+    minted: &Minted,
+) -> Result<Frozen, Refusal> {
+    finish(body, BODY_BYTES_MAX, Some(kind), identity, minted)
+}
+
+fn finish(
+    event: &[u8],
+    bytes_max: usize,
+    kind: Option<Kind>,
+    identity: &Identity<'_>,
+    minted: &Minted,
+) -> Result<Frozen, Refusal> {
     let event = event.trim_ascii();
-    check_size("event", event.len(), LINE_BYTES_MAX)?;
-    let mut draft = Draft::read(object::utf8(event)?)?;
+    check_size("event", event.len(), bytes_max)?;
+    let mut draft = Draft::read(object::utf8(event)?, kind)?;
     dialect::settle(&mut draft)?;
     guard::apply(&mut draft)?;
     complete::complete(&mut draft, minted)?;

@@ -45,7 +45,7 @@ mod subscriber;
 mod text;
 mod time;
 
-pub use freeze::freeze;
+pub use freeze::{freeze, freeze_body};
 pub use frozen::{Frozen, Provider, Reason, Tokens, Warning, What};
 pub use identity::{Identity, Minted, Producer};
 pub use kind::Kind;

@@ -1,7 +1,7 @@
 //! `[relay]`: Revenium's own API on this machine, for its SDKs.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::reader::Reader;
 use crate::keys;
@@ -60,7 +60,7 @@ impl RelayConfig {
     }
 }
 
-fn read_token(path: &PathBuf) -> Result<Secret, String> {
+fn read_token(path: &Path) -> Result<Secret, String> {
     let text = keys::read_guarded(path).map_err(|error| crate::chain(&error))?;
     let token = text.trim();
     let is_plain = token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// A pace of `per_second` with a burst of `burst`.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     per_second: f64,
     burst: f64,
     left: f64,
@@ -18,12 +18,12 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// A full bucket.
-    pub(super) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+    pub(crate) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         Self { per_second: f64::from(per_second), burst: f64::from(burst), left: f64::from(burst), at: now }
     }
 
     /// Takes `count`, and returns how long to wait before the next is due; zero while there is some left.
-    pub(super) fn take(&mut self, count: u32, now: Instant) -> Duration {
+    pub(crate) fn take(&mut self, count: u32, now: Instant) -> Duration {
         self.refill(now);
         self.left -= f64::from(count);
         if self.left >= 0.0 {
@@ -33,7 +33,7 @@ impl Bucket {
     }
 
     /// Takes one if there is one.
-    pub(super) fn try_take(&mut self, now: Instant) -> bool {
+    pub(crate) fn try_take(&mut self, now: Instant) -> bool {
         self.refill(now);
         let is_there = self.left >= 1.0;
         if is_there {

@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use revenium_event::{Frozen, Identity, Kind, Minted, Refusal, RefusalCode, freeze, profile_is_valid};
+use revenium_event::{
+    Frozen, Identity, Kind, Minted, Refusal, RefusalCode, freeze, freeze_body, profile_is_valid,
+};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -82,6 +84,37 @@ impl Door {
             return Err(self.refuse(event, identity, profile, minted, self.unknown(wanted)));
         };
         Ok(admitted(frozen, Arc::clone(known), identity, minted))
+    }
+
+    /// Makes a record of the body of a request to a route. Its lane is given, and may be of a profile that
+    /// isn't configured: whoever calls has seen the key.
+    pub fn admit_body(
+        &self,
+        lane: &Lane,
+        kind: Kind,
+        body: &[u8],
+        identity: &Identity<'_>,
+        minted: &Minted,
+    ) -> Result<Admitted, Turned> {
+        match freeze_body(kind, body, identity, minted) {
+            Ok(frozen) => Ok(admitted(frozen, Arc::clone(&lane.profile), identity, minted)),
+            Err(refusal) => Err(Self::refuse_body(lane, body, identity, minted, refusal)),
+        }
+    }
+
+    /// Turns away a body for what `refusal` says of it, and keeps it in `lane` if it can be kept.
+    pub fn refuse_body(
+        lane: &Lane,
+        body: &[u8],
+        identity: &Identity<'_>,
+        minted: &Minted,
+        refusal: Refusal,
+    ) -> Turned {
+        if !may_be_kept(body, &refusal) {
+            return Turned { refusal, letter: None };
+        }
+        let letter = letter(lane.clone(), body, identity, minted, &refusal);
+        Turned { refusal, letter: Some(Box::new(letter)) }
     }
 
     /// Turns away what `refusal` says of it, and keeps it if it can be kept.
@@ -173,8 +206,7 @@ fn turn(
     minted: &Minted,
     refusal: Refusal,
 ) -> Turned {
-    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(event).is_ok();
-    if !is_json || refusal.code == RefusalCode::TooLarge {
+    if !may_be_kept(event, &refusal) {
         return Turned { refusal, letter: None };
     }
     let meant: Meant<'_> = serde_json::from_slice(event).unwrap_or_default();
@@ -185,10 +217,27 @@ fn turn(
         Some(_) => PROFILE_UNUSABLE.into(),
     };
     let kind = meant.kind.and_then(text).and_then(|name| Kind::from_name(&name)).unwrap_or(Kind::Completion);
+    let lane = Lane { profile, route: kind.code() };
+    let letter = letter(lane, event, identity, minted, &refusal);
+    Turned { refusal, letter: Some(Box::new(letter)) }
+}
+
+/// Only what is JSON can be mended by a person, and only what is not too large fits.
+fn may_be_kept(event: &[u8], refusal: &Refusal) -> bool {
+    refusal.code != RefusalCode::TooLarge && serde_json::from_slice::<serde::de::IgnoredAny>(event).is_ok()
+}
+
+fn letter(
+    lane: Lane,
+    event: &[u8],
+    identity: &Identity<'_>,
+    minted: &Minted,
+    refusal: &Refusal,
+) -> NewRecord {
     // A resend is known by its number, if it has one. The key is not the event's: a person may
     // change the event before it is sent, and then it must not meet the old one's answer.
-    let letter = NewRecord {
-        lane: Lane { profile, route: kind.code() },
+    NewRecord {
+        lane,
         key: uuid::Builder::from_random_bytes(minted.random).into_uuid().to_string().into(),
         number: number(identity),
         key_is_identity: false,
@@ -198,12 +247,11 @@ fn turn(
         dead: Some(DeadNote {
             reason: DEAD_REASON_REFUSED_AT_INTAKE,
             status: 0,
-            words: words(&refusal),
+            words: words(refusal),
             at_ms: minted.now_ms,
         }),
         replaces: None,
-    };
-    Turned { refusal, letter: Some(Box::new(letter)) }
+    }
 }
 
 fn words(refusal: &Refusal) -> String {

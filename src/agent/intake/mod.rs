@@ -35,6 +35,8 @@ mod settings;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use bucket::Bucket;
+pub(crate) use connection::unix_ms;
 pub use door::{Admitted, DEAD_REASON_REFUSED_AT_INTAKE, Door, PROFILE_DEFAULT, Turned};
 pub(crate) use line_buffer::{LineBuffer, Step};
 pub use listener::{BindError, Listener};

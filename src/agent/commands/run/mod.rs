@@ -96,7 +96,7 @@ async fn start(
     let ways = parts::start(&shell, stand_in, tasks).await?;
     let ready = Ready {
         socket: ways.socket,
-        relay: None,
+        relay: ways.relay,
         gateway: None,
         admin: shell.admin,
         control: control.path().to_owned(),
@@ -107,10 +107,11 @@ async fn start(
             .or_exit(Exit::Io, format_args!("cannot write the ready file {}", path.display()))?;
     }
     if let (Some(_), Some(socket)) = (&sandbox_dir, &ready.socket) {
-        sandbox::welcome(socket);
+        sandbox::welcome(socket, ready.relay);
     }
     let socket = ready.socket.as_deref().map(|path| tracing::field::display(path.display()));
-    info!(socket, admin = ready.admin.map(tracing::field::display), "started");
+    let shown = |address: Option<std::net::SocketAddr>| address.map(tracing::field::display);
+    info!(socket, relay = shown(ready.relay), admin = shown(ready.admin), "started");
     Ok((control, sandbox_dir))
 }
 

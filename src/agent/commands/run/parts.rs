@@ -9,8 +9,10 @@ mod count;
 mod drain;
 mod intake;
 mod log;
+mod relay;
 mod view;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Shell;
@@ -19,7 +21,7 @@ use crate::exit::Failure;
 use crate::tasks::Tasks;
 
 /// What must report `ready` on the board before `/readyz` answers 200.
-pub(super) const NAMES: [&str; 3] = [log::LOG, log::INDEX, intake::SOCKET];
+pub(super) const NAMES: [&str; 4] = [log::LOG, log::INDEX, intake::SOCKET, relay::RELAY];
 
 /// How long connections may take to be read to their end and acknowledged when the agent stops.
 pub(super) use intake::STOP_MAX as INTAKE_STOP_MAX;
@@ -28,6 +30,8 @@ pub(super) use intake::STOP_MAX as INTAKE_STOP_MAX;
 pub(super) struct Ways {
     /// The Unix socket.
     pub(super) socket: Option<PathBuf>,
+    /// The relay's address.
+    pub(super) relay: Option<SocketAddr>,
 }
 
 /// Starts every part.
@@ -41,6 +45,7 @@ pub(super) async fn start(
         stand_in.serve(tasks);
     }
     drain::start(shell, &store, tasks)?;
+    let relay = relay::start(shell, &store, tasks).await?;
     let socket = intake::start(shell, store, tasks)?;
-    Ok(Ways { socket: Some(socket) })
+    Ok(Ways { socket: Some(socket), relay })
 }

@@ -2,6 +2,7 @@
 //! process, and the stand-in for Revenium, bound but not yet serving.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -70,13 +71,19 @@ impl StandIn {
 }
 
 /// Tells a person how to try it.
-pub(super) fn welcome(socket: &Path) {
+pub(super) fn welcome(socket: &Path, relay: Option<SocketAddr>) {
     say(&format!(
         "Nothing leaves this machine: events go to a stand-in for Revenium, and are shown here. Try:\n  \
          revenium-agent send --socket {} --model claude-sonnet-4 --provider Anthropic \
          --input-tokens 25 --output-tokens 15",
         socket.display()
     ));
+    if let Some(relay) = relay {
+        say(&format!(
+            "Or one of Revenium's SDKs, with REVENIUM_METERING_BASE_URL=http://{relay} \
+             REVENIUM_METERING_API_KEY={SANDBOX_KEY}"
+        ));
+    }
 }
 
 /// Prints a line; a terminal that was closed doesn't stop the sandbox.

@@ -68,8 +68,7 @@ impl Shell {
         serve(Listener::Unix(control), Door::Control, &board, &metrics, tasks);
         let admin = match config.admin.listen {
             Some(address) => {
-                let (listener, address) = bind_admin(address).await?;
-                refuse_loops(&config, address)?;
+                let (listener, address) = listen(&config, "admin.listen", address).await?;
                 serve(Listener::Tcp(listener), Door::Admin, &board, &metrics, tasks);
                 Some(address)
             }
@@ -141,22 +140,29 @@ fn held(data_dir: &Path, error: io::Error) -> Failure {
     Failure { exit, error: anyhow::Error::from(error).context(context) }
 }
 
-async fn bind_admin(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+/// Listens on the address that `key` names, and returns the one that it got.
+pub(super) async fn listen(
+    config: &Config,
+    key: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), Failure> {
     let bound = match TcpListener::bind(address).await {
         Ok(listener) => listener.local_addr().map(|address| (listener, address)),
         Err(error) => Err(error),
     };
-    bound.map_err(|error| {
+    let (listener, bound) = bound.map_err(|error| {
         let exit = if error.kind() == io::ErrorKind::AddrInUse { Exit::Temporary } else { Exit::Io };
-        let context = format!("cannot listen on {address} (admin.listen)");
+        let context = format!("cannot listen on {address} ({key})");
         Failure { exit, error: anyhow::Error::from(error).context(context) }
-    })
+    })?;
+    refuse_loops(config, key, bound)?;
+    Ok((listener, bound))
 }
 
 /// Configured addresses were checked with the configuration; a port that was picked only now was not.
-fn refuse_loops(config: &Config, admin: SocketAddr) -> Result<(), Failure> {
+fn refuse_loops(config: &Config, key: &'static str, bound: SocketAddr) -> Result<(), Failure> {
     for profile in &config.profiles {
-        if let Some((listener, address)) = loops_into(&profile.url, &[("admin.listen", admin)]) {
+        if let Some((listener, address)) = loops_into(&profile.url, &[(key, bound)]) {
             let (name, url) = (&profile.name, &profile.url);
             let message = format!("profiles.{name}.url: {url} is this agent's own {listener} ({address})");
             return Err(Failure::new(Exit::Config, message));
@@ -184,12 +190,13 @@ mod tests {
         let vars = [("HOME", "/home/me"), ("REVENIUM_METERING_BASE_URL", "http://localhost:4711")];
         let flags = Flags { admin: Some("127.0.0.1:0".to_owned()), ..Flags::default() };
         let config = Config::load(&flags, &Surroundings::new(1000, vars)).expect("nothing is known yet");
-        let failure = refuse_loops(&config, ([127, 0, 0, 1], 4711).into()).expect_err("is ours");
+        let failure =
+            refuse_loops(&config, "admin.listen", ([127, 0, 0, 1], 4711).into()).expect_err("is ours");
         assert_eq!(failure.exit, Exit::Config);
         assert_eq!(
             failure.to_string(),
             "profiles.default.url: http://localhost:4711 is this agent's own admin.listen (127.0.0.1:4711)"
         );
-        assert!(refuse_loops(&config, ([127, 0, 0, 1], 4712).into()).is_ok());
+        assert!(refuse_loops(&config, "admin.listen", ([127, 0, 0, 1], 4712).into()).is_ok());
     }
 }

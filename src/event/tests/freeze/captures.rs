@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::{self, MINTED};
-use revenium_event::{Identity, Kind, freeze};
+use revenium_event::{Identity, Kind, freeze, freeze_body};
 
 #[test]
 fn what_the_official_sdks_send_is_not_touched() {
@@ -21,6 +21,25 @@ fn what_the_official_sdks_send_is_not_touched() {
         count += 1;
     }
     assert!(count >= 15, "only {count} fixtures");
+}
+
+#[test]
+fn a_body_for_a_route_keeps_members_that_would_route_an_event() {
+    let completion = support::BASES[0];
+    let ours = r#""kind":"tool","profile":[1],"n":"x","hello":{},"call":null"#;
+    let event = support::with(completion, ours);
+    let frozen = freeze_body(Kind::Completion, event.as_bytes(), &Identity::Body, &MINTED).expect("is taken");
+    assert_eq!(support::body(&frozen), event);
+    assert_eq!(
+        (frozen.kind, frozen.profile.as_deref(), &frozen.warnings[..]),
+        (Kind::Completion, None, &[][..])
+    );
+    for base in support::BASES {
+        let event = support::with(base, "");
+        let kind = support::frozen(&event).kind;
+        let frozen = freeze_body(kind, event.as_bytes(), &Identity::Body, &MINTED).expect("is taken");
+        assert_eq!(support::body(&frozen), event);
+    }
 }
 
 #[test]

@@ -9,14 +9,16 @@ use crate::drain::{self, Reason};
 use crate::intake::{self, Seen};
 use crate::metrics::{Limit, Metrics, Outcome, Rejected, Via};
 
-/// Counts what it is told.
+/// Counts what a way in tells.
 pub(super) struct Counted {
     metrics: Metrics,
+    via: Via,
 }
 
 impl Counted {
-    pub(super) fn new(metrics: Metrics) -> Self {
-        Self { metrics }
+    /// For events that come in by `via`.
+    pub(super) fn new(metrics: Metrics, via: Via) -> Self {
+        Self { metrics, via }
     }
 }
 
@@ -35,7 +37,7 @@ impl intake::Observer for Counted {
         self.metrics.limit_reached(Limit::Accept);
     }
     fn stored(&self, event: &Seen) {
-        self.metrics.received(Via::Socket, event.kind.code(), 1);
+        self.metrics.received(self.via, event.kind.code(), 1);
         self.metrics.tokens(&event.tokens);
     }
     fn refused(&self, code: Code) {
@@ -80,7 +82,18 @@ impl intake::Observer for Counted {
     }
 }
 
-impl drain::Observer for Counted {
+/// Counts what the drain tells.
+pub(super) struct Settling {
+    metrics: Metrics,
+}
+
+impl Settling {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self { metrics }
+    }
+}
+
+impl drain::Observer for Settling {
     fn settled(&self, settled: &drain::Settled<'_>) {
         if let Some(outcome) = Outcome::ALL.iter().find(|outcome| outcome.name() == settled.outcome) {
             self.metrics.requested(*outcome, settled.took);

@@ -7,7 +7,7 @@ use revenium_store::Store;
 use tokio::sync::watch;
 
 use super::Shell;
-use super::count::Counted;
+use super::count::Settling;
 use super::view::view;
 use crate::config::{DrainConfig, ProfileConfig};
 use crate::drain::{Drain, Pacing, Profile, Settings};
@@ -25,7 +25,7 @@ pub(super) fn start(shell: &Shell, store: &Arc<Store>, tasks: &mut Tasks) -> Res
     let client = Client::new(&options, &targets, |code| Kind::from_code(code).map(Kind::route))
         .or_exit(Exit::Config, "the configuration of [drain] cannot be used")?;
     let profiles = config.profiles.iter().map(|profile| follow_key(shell, profile, tasks)).collect();
-    let observer = Arc::new(Counted::new(shell.metrics.clone()));
+    let observer = Arc::new(Settling::new(shell.metrics.clone()));
     let drain = Drain::new(settings(&config.drain), profiles, store.clone(), Arc::new(client), observer);
     let (status, configured) = (drain.status(), config.profiles.iter().map(|p| p.name.clone()).collect());
     let store = store.clone();

@@ -11,6 +11,7 @@ use super::count::Counted;
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::intake::{Allow, BindError, Limits, Listener, Settings, serve};
+use crate::metrics::Via;
 use crate::queue::Pulsed;
 use crate::tasks::{Stage, Tasks};
 
@@ -28,7 +29,7 @@ pub(super) fn start(shell: &Shell, store: Arc<Store>, tasks: &mut Tasks) -> Resu
     let listener = listener.map_err(|error| failure(error, &settings))?;
     let path = listener.path().to_owned();
     let queue = Arc::new(Pulsed::new(store, shell.board.pulse().clone()));
-    let observer = Arc::new(Counted::new(shell.metrics.clone()));
+    let observer = Arc::new(Counted::new(shell.metrics.clone(), Via::Socket));
     tasks.spawn(Stage::Intake, "intake", |mut stop| async move {
         // Connections that are cut off were warned about.
         serve(listener, queue, settings, observer, async move { stop.requested().await }, STOP_MAX).await;
