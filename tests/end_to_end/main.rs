@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod disk;
 mod key;
+mod relay;
 mod send;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,11 +6,13 @@
 #![allow(dead_code, unused_imports, reason = "every test program uses its own part of this")]
 
 mod agent;
+mod http;
 mod sandbox;
 mod socket;
 mod wait;
 
 pub(crate) use agent::{Agent, Ended, Home, KEY, OTHER_KEY, assert_no_secret, names};
+pub(crate) use http::{Answer, Http};
 pub(crate) use sandbox::{Billed, Sandbox, unused_address};
 pub(crate) use socket::{Line, Producer, completion};
 pub(crate) use wait::until;
