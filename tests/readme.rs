@@ -197,6 +197,7 @@ fn the_readmes_commands_do_what_it_says() {
     let checked =
         reader.run(&["export REVENIUM_METERING_API_KEY=rev_mk_0123456789abcdef0123", "revenium-agent check"]);
     assert!(checked.contains("rev_mk_…0123") && !checked.contains("456789"), "{checked}");
+    the_relay(&reader);
     a_service(&reader);
 
     let left = reader.left(&["tests/run.sh", "cargo install --locked --path ."]);
@@ -213,6 +214,29 @@ fn python_meters(reader: &Reader) {
     let output =
         output.unwrap_or_else(|error| panic!("cannot run python3 ({error}); apt-get install python3"));
     assert!(output.status.success(), "{}", said(&output));
+}
+
+/// The relay in front of a sandbox, and a client with curl.
+fn the_relay(reader: &Reader) {
+    let line = "cargo run --release -- run --sandbox --socket /tmp/revenium-try/agent.sock";
+    let sandbox = reader.start(line, "--relay 127.0.0.1:0");
+    let told = sandbox.line(|line| line.contains("REVENIUM_METERING_BASE_URL=http://"));
+    let url = told.split("REVENIUM_METERING_BASE_URL=").nth(1).and_then(|rest| rest.split(' ').next());
+    let url = url.expect("is told with the key");
+    let lines = [
+        "export REVENIUM_METERING_BASE_URL=http://127.0.0.1:8793",
+        r#"curl -s http://127.0.0.1:8793/meter/v2/ai/completions -H "x-api-key: $REVENIUM_METERING_API_KEY" -H 'Content-Type: application/json' -d '{"model":"claude-sonnet-4","inputTokenCount":25,"outputTokenCount":15}'"#,
+    ];
+    let script = format!("REVENIUM_METERING_API_KEY=hak_sandbox\n{}", reader.script(&lines));
+    let output = reader.shell(&script.replace("http://127.0.0.1:8793", url)).output().expect("sh runs");
+    assert!(
+        output.status.success() && said(&output).contains("\"resourceType\":\"metering\""),
+        "{}",
+        said(&output)
+    );
+    let received = sandbox.line(|line| line.contains("billed"));
+    assert_eq!(shown(&received), shown(blocks("text")[0].trim()));
+    sandbox.stop();
 }
 
 /// An agent with a key, as a user would have it; its upstream is nobody.
