@@ -14,6 +14,8 @@ pub(crate) enum Identity {
     Numbered(Uuid),
     /// By the `transactionId` in each; the same bytes are sent again.
     Transaction,
+    /// By an Idempotency-Key, on requests to the relay.
+    Key,
     /// Not at all; never sent again.
     None,
 }
@@ -62,7 +64,7 @@ impl Source {
         let mut dice = Dice::new(self.seed ^ n.wrapping_mul(0xD1B5_4A32_D192_ED03)).fork();
         let marker = self.marker(n);
         let has_transaction = match self.identity {
-            Identity::Numbered(_) => n.is_multiple_of(2),
+            Identity::Numbered(_) | Identity::Key => n.is_multiple_of(2),
             Identity::Transaction => true,
             Identity::None => false,
         };
@@ -76,10 +78,12 @@ impl Source {
             _ => format!("msg_{marker}"),
         });
         let mut json = format!(r#"{{"marker":"{marker}",{what}"#);
-        if kind != "completion" {
+        // A request's path says it.
+        let is_request = self.identity == Identity::Key;
+        if kind != "completion" && !is_request {
             json.push_str(&format!(r#","kind":"{kind}""#));
         }
-        if self.profile != "default" && !matches!(self.identity, Identity::Numbered(_)) {
+        if self.profile != "default" && !is_request && !matches!(self.identity, Identity::Numbered(_)) {
             json.push_str(&format!(r#","profile":"{}""#, self.profile));
         }
         if let Some(transaction) = &transaction {

@@ -1,6 +1,7 @@
 //! The crash storm: the real binary is killed with -9 at random, many times, on one data directory.
 //!
-//! Five producers of three sorts send all the while, and a stand-in for Revenium, which outlives
+//! Producers of four sorts send all the while: lines with numbers, with a `transactionId`, with neither, and
+//! requests to the relay; and a stand-in for Revenium, which outlives
 //! the agent, answers with every fault that leaves a record deliverable. Afterwards an oracle that
 //! knows nothing of the agent's own files compares what the producers know was acknowledged with
 //! what the stand-in's journal says was tried and billed (see `oracle`), and with the ledger that
@@ -17,6 +18,7 @@
 //! `revenium-store` loses unflushed writes for that.
 
 mod agent;
+mod caller;
 mod dice;
 mod event;
 mod look;

@@ -53,7 +53,7 @@ pub(crate) struct Producer {
 }
 
 /// Tells the stage when its thread panics.
-struct Alarm(Arc<Stage>);
+pub(crate) struct Alarm(pub(crate) Arc<Stage>);
 
 impl Drop for Alarm {
     fn drop(&mut self) {

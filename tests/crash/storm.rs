@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use uuid::Uuid;
 
 use crate::agent::{Life, Log};
+use crate::caller::Caller;
 use crate::dice::Dice;
 use crate::event::{Identity, Source};
 use crate::look::{self, Seen};
@@ -18,7 +19,7 @@ use crate::oracle::{self, Equals};
 use crate::plan::{Moment, Plan, Round};
 use crate::producer::{Book, Producer};
 use crate::stage::Stage;
-use crate::support::{Home, KEY, Line, OTHER_KEY, Sandbox, completion};
+use crate::support::{Home, KEY, Line, OTHER_KEY, Sandbox, completion, unused_address};
 use crate::tally::Tally;
 use crate::upstream::{self, Weather};
 
@@ -65,6 +66,7 @@ struct Storm {
     dice: Dice,
     home: Home,
     sandbox: Sandbox,
+    relay: String,
     log: Arc<Log>,
     tally: Tally,
     weather: Weather,
@@ -110,8 +112,9 @@ impl Storm {
         let seed = dice.throw().to_string();
         let args = ["--key", &keys[0], "--key", &keys[1], "--faults", &seed];
         let sandbox = Sandbox::start(&home.path("journal"), &args);
+        let relay = unused_address();
         let other = format!(
-            "profiles.other.url = \"{}\"\nprofiles.other.api_key_file = \"other\"\ndrain.backoff_max = \"2s\"\ndrain.in_flight_max = {IN_FLIGHT_MAX}\n",
+            "relay.listen = \"{relay}\"\nprofiles.other.url = \"{}\"\nprofiles.other.api_key_file = \"other\"\ndrain.backoff_max = \"2s\"\ndrain.in_flight_max = {IN_FLIGHT_MAX}\n",
             sandbox.url()
         );
         home.deliver_to(&sandbox, &other);
@@ -121,6 +124,7 @@ impl Storm {
             dice,
             home,
             sandbox,
+            relay,
             log,
             tally: Tally { seed: plan.seed, ..Tally::default() },
             weather: Weather::Storm,
@@ -138,11 +142,22 @@ impl Storm {
             ("third", Identity::Transaction, "default"),
             ("fourth", Identity::Transaction, "other"),
             ("fifth", Identity::None, "default"),
+            ("sixth", Identity::Key, "default"),
+            ("seventh", Identity::Key, "other"),
+            ("eighth", Identity::Key, "default"),
         ];
         let stage = Arc::new(Stage::new(sources.len()));
         let start = |(who, (name, identity, profile))| {
             let source = Source { name, identity, profile, seed: self.dice.throw() };
-            Producer::new(who, source, &stage, self.home.socket(), self.dice.fork()).start()
+            let dice = self.dice.fork();
+            match identity {
+                // The default's key changes in the agent, and a client's would not; without one it is the default.
+                Identity::Key => {
+                    let api_key = (profile == "other").then_some(OTHER_KEY);
+                    Caller::new(who, source, &stage, self.relay.clone(), api_key, dice).start()
+                }
+                _ => Producer::new(who, source, &stage, self.home.socket(), dice).start(),
+            }
         };
         let producers = sources.into_iter().enumerate().map(start).collect();
         (stage, producers)

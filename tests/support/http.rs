@@ -21,10 +21,14 @@ pub(crate) struct Answer {
 
 impl Http {
     pub(crate) fn connect(address: &str) -> Self {
-        let stream = TcpStream::connect(address).expect("listens");
-        stream.set_nodelay(true).expect("set");
-        stream.set_read_timeout(Some(AT_MOST)).expect("set");
-        Self { stream, address: address.to_owned() }
+        Self::try_connect(address).expect("listens")
+    }
+
+    pub(crate) fn try_connect(address: &str) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(AT_MOST))?;
+        Ok(Self { stream, address: address.to_owned() })
     }
 
     /// POSTs JSON to `path`, with more headers.
