@@ -1,7 +1,7 @@
 //! Records that fail alone: each try of theirs fails while others of their lane pass.
 //!
-//! A record that meets `Blocked` alone [`BLOCKED_TRIES`] times, or that draws failures alone for a
-//! day, is a dead letter: it would be tried for ever, and it is for a person to see. A try counts
+//! A record that meets `Blocked` alone for an hour, or that draws failures alone for a day, is a dead
+//! letter: it would be tried for ever, and it is for a person to see. A try counts
 //! only if others passed since the one before, so that no outage and no wrong key can condemn a
 //! backlog; and the two are counted apart, so that a few failures don't hasten the other verdict.
 //! Kept in memory and bounded; after a restart the tries (not the day) count anew.
@@ -12,8 +12,10 @@ use std::time::Duration;
 use revenium_store::Seq;
 use tokio::time::Instant;
 
-/// Tries alone after which a record that meets `Blocked` is condemned.
+/// Tries alone, and the time since the first try, after which one that meets `Blocked` is condemned: an
+/// upstream of which one node of two refuses for some minutes must not make dead letters.
 const BLOCKED_TRIES: u32 = 5;
+const BLOCKED_AGE: Duration = Duration::from_secs(3600);
 /// Tries alone, and the time since the first try, after which one that draws failures is condemned.
 const FAILED_TRIES: u32 = 20;
 const FAILED_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -29,11 +31,11 @@ pub(super) struct Suspects {
 }
 
 impl Suspects {
-    /// `seq` met `Blocked` when `passed` records of its lane had passed. How often it did, or
-    /// nothing if it is condemned.
-    pub(super) fn blocked(&mut self, seq: Seq, passed: u64, now: Instant) -> Option<u32> {
+    /// `seq`, first tried `age` ago, met `Blocked` when `passed` records of its lane had passed. How
+    /// often it did, or nothing if it is condemned.
+    pub(super) fn blocked(&mut self, seq: Seq, passed: u64, age: Duration, now: Instant) -> Option<u32> {
         let tries = self.blocked.note(seq, passed, now);
-        (tries.alone < BLOCKED_TRIES).then_some(tries.all)
+        (tries.alone < BLOCKED_TRIES || age < BLOCKED_AGE).then_some(tries.all)
     }
 
     /// `seq`, first tried `age` ago, drew a failure. True if it is condemned.
@@ -105,12 +107,15 @@ mod tests {
     fn a_record_is_condemned_only_if_others_passed_between_its_tries() {
         let now = Instant::now();
         let mut suspects = Suspects::default();
-        let alone: Vec<_> = (0..5).map(|passed| suspects.blocked(Seq(1), passed, now)).collect();
+        let alone: Vec<_> = (0..5).map(|passed| suspects.blocked(Seq(1), passed, BLOCKED_AGE, now)).collect();
         assert_eq!(alone, [Some(1), Some(2), Some(3), Some(4), None]);
-        let together: Vec<_> = (1..=99).map(|_| suspects.blocked(Seq(2), 9, now)).collect();
+        let together: Vec<_> = (1..=99).map(|_| suspects.blocked(Seq(2), 9, BLOCKED_AGE, now)).collect();
         assert_eq!(together, (1..=99).map(Some).collect::<Vec<_>>());
         suspects.forget(Seq(1));
-        assert_eq!(suspects.blocked(Seq(1), 99, now), Some(1));
+        assert_eq!(suspects.blocked(Seq(1), 99, BLOCKED_AGE, now), Some(1));
+        let young = BLOCKED_AGE - Duration::from_secs(1);
+        let early: Vec<_> = (0..20).map(|passed| suspects.blocked(Seq(3), passed, young, now)).collect();
+        assert_eq!(early, (1..=20).map(Some).collect::<Vec<_>>(), "within the hour");
     }
 
     #[test]
@@ -132,7 +137,7 @@ mod tests {
         for passed in 0..50 {
             assert!(!suspects.failed(Seq(1), passed, Duration::ZERO, now));
         }
-        assert_eq!(suspects.blocked(Seq(1), 99, now), Some(1), "its first");
+        assert_eq!(suspects.blocked(Seq(1), 99, DAY, now), Some(1), "its first");
         assert!(suspects.failed(Seq(1), 99, DAY, now));
     }
 
@@ -141,10 +146,10 @@ mod tests {
         let now = Instant::now();
         let mut suspects = Suspects::default();
         for seq in 0..2 * SUSPECTS_MAX as u64 {
-            assert_eq!(suspects.blocked(Seq(seq), 0, now), Some(1));
+            assert_eq!(suspects.blocked(Seq(seq), 0, DAY, now), Some(1));
         }
         assert_eq!(suspects.blocked.of.len(), SUSPECTS_MAX);
-        suspects.blocked(Seq(u64::MAX), 0, now + STALE);
+        suspects.blocked(Seq(u64::MAX), 0, DAY, now + STALE);
         assert_eq!(suspects.blocked.of.len(), 1);
     }
 }

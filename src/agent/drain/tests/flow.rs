@@ -116,20 +116,20 @@ async fn a_poison_record_blocks_nobody_and_is_a_dead_letter_in_the_end() {
     stage.queue.add("p", 0, 100);
     let queue = stage.queue.clone();
     let flow = async move {
-        for _ in 0..100 {
+        for _ in 0..500 {
             sleep(seconds(10)).await;
             queue.add("p", 0, 1);
         }
     };
-    stage.drain_while(1200, flow).await;
-    assert_eq!(stage.queue.delivered(), 199);
+    stage.drain_while(6000, flow).await;
+    assert_eq!(stage.queue.delivered(), 599);
     let dead = stage.queue.dead();
     assert_eq!(dead.len(), 1);
     let (n, note) = &dead[0];
     assert_eq!((*n, note.reason, note.status), (5, Reason::RefusedAlone.code(), 403));
     let tries = stage.upstream.attempts_of(5);
-    assert_eq!(tries.len(), 5);
-    assert!(tries[4].at - tries[0].at > seconds(60), "tried over a while");
+    let (first, last) = (tries[0].at, tries[tries.len() - 1].at);
+    assert!((5..20).contains(&tries.len()) && last - first >= seconds(3600), "tried for an hour: {tries:?}");
     let slowest = stage.upstream.attempts().windows(2).map(|two| two[1].at - two[0].at).max();
     assert!(slowest <= Some(seconds(11)), "nobody waited for it: {slowest:?}");
 }
