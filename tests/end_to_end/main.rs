@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod crash;
+mod crowd;
 mod damage;
 mod disk;
 mod key;

@@ -310,7 +310,7 @@ impl Inner {
                 "Whether delivery is paused, for a route or for all of a profile's.",
                 &["profile", "route", "reason"],
             )?,
-            connections: gauge(r, "connections", "Open connections to the socket.")?,
+            connections: gauge(r, "connections", "Open connections to the socket and the relay.")?,
             effective_guarantee: gauge(
                 r,
                 "effective_guarantee",

@@ -85,6 +85,8 @@ async fn next(
             Err(error) => {
                 observer.accept_failed();
                 warn!(%error, "cannot accept a connection of the relay");
+                // Most likely for want of descriptors, and an idle connection has one.
+                places.evict();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -147,10 +149,12 @@ impl Places {
     }
 
     fn has_room(&self) -> bool {
+        self.lock().len() < self.max || self.evict()
+    }
+
+    /// Ends the connection that is idle for longest; false if none is idle.
+    fn evict(&self) -> bool {
         let mut taken = self.lock();
-        if taken.len() < self.max {
-            return true;
-        }
         let idle_since = |(number, taken): (&u64, &Arc<Taken>)| {
             let since = taken.idle_since_ms.load(Ordering::Relaxed);
             (since != BUSY).then_some((since, *number))

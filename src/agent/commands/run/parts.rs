@@ -45,7 +45,7 @@ pub(super) async fn start(
         stand_in.serve(tasks);
     }
     drain::start(shell, &store, tasks)?;
-    let relay = relay::start(shell, &store, tasks).await?;
+    let relay = relay::start(shell, &store, tasks)?;
     let socket = intake::start(shell, store, tasks)?;
     Ok(Ways { socket: Some(socket), relay })
 }

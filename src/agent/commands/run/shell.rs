@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -68,7 +68,7 @@ impl Shell {
         serve(Listener::Unix(control), Door::Control, &board, &metrics, tasks);
         let admin = match config.admin.listen {
             Some(address) => {
-                let (listener, address) = listen(&config, "admin.listen", address).await?;
+                let (listener, address) = listen(&config, "admin.listen", address)?;
                 serve(Listener::Tcp(listener), Door::Admin, &board, &metrics, tasks);
                 Some(address)
             }
@@ -141,15 +141,15 @@ fn held(data_dir: &Path, error: io::Error) -> Failure {
 }
 
 /// Listens on the address that `key` names, and returns the one that it got.
-pub(super) async fn listen(
+pub(super) fn listen(
     config: &Config,
     key: &'static str,
     address: SocketAddr,
 ) -> Result<(TcpListener, SocketAddr), Failure> {
-    let bound = match TcpListener::bind(address).await {
-        Ok(listener) => listener.local_addr().map(|address| (listener, address)),
-        Err(error) => Err(error),
-    };
+    let bound = bind(address).and_then(|listener| {
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    });
     let (listener, bound) = bound.map_err(|error| {
         let exit = if error.kind() == io::ErrorKind::AddrInUse { Exit::Temporary } else { Exit::Io };
         let context = format!("cannot listen on {address} ({key})");
@@ -157,6 +157,17 @@ pub(super) async fn listen(
     })?;
     refuse_loops(config, key, bound)?;
     Ok((listener, bound))
+}
+
+/// A client whose connection finds the kernel's queue full tries again only after a second.
+const BACKLOG: u32 = 1024;
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As the standard library does: an address that an earlier agent had can be used at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Configured addresses were checked with the configuration; a port that was picked only now was not.
