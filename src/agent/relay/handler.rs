@@ -11,7 +11,7 @@ use hyper::{HeaderMap, Method, Request};
 use revenium_event::limits::BODY_BYTES_MAX;
 use revenium_event::line::Code;
 use revenium_event::{Identity, Kind, Minted, Refusal, RefusalCode};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 use uuid::Uuid;
@@ -22,7 +22,7 @@ use super::route;
 use super::settings::Settings;
 use super::tenant::NoTenant;
 use crate::intake::{Bucket, Door, Observer, Turned, unix_ms};
-use crate::queue::{AppendError, Appended, Lane, NewRecord};
+use crate::queue::{AppendError, Appended, Lane, NewRecord, Queue};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -37,14 +37,9 @@ const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 const WARNINGS_PER_SECOND: u32 = 1;
 const WARNINGS_BURST: u32 = 5;
 
-/// A record on its way to the queue. Whoever takes one appends it even if nobody waits for `done`.
-pub(super) struct Job {
-    pub(super) record: NewRecord,
-    pub(super) done: oneshot::Sender<Result<Vec<Appended>, AppendError>>,
-}
-
 /// What all requests share.
-pub(super) struct Desk {
+pub(super) struct Desk<Q> {
+    queue: Arc<Q>,
     settings: Settings,
     door: Door,
     observer: Arc<dyn Observer>,
@@ -54,11 +49,12 @@ pub(super) struct Desk {
     warnings: Mutex<Bucket>,
 }
 
-impl Desk {
-    pub(super) fn new(settings: Settings, observer: Arc<dyn Observer>) -> Self {
+impl<Q: Queue> Desk<Q> {
+    pub(super) fn new(queue: Arc<Q>, settings: Settings, observer: Arc<dyn Observer>) -> Self {
         let limits = &settings.limits;
         let now = Instant::now();
         Self {
+            queue,
             door: Door::new(Vec::new()),
             bodies: Semaphore::new((limits.bodies_bytes_max / BUDGET_UNIT_BYTES).min(Semaphore::MAX_PERMITS)),
             kept_refusals: Mutex::new(Bucket::new(
@@ -76,15 +72,10 @@ impl Desk {
         &self.settings
     }
 
-    pub(super) fn observer(&self) -> &dyn Observer {
-        &*self.observer
-    }
-
-    /// Answers one request. What it takes in goes to `jobs`.
+    /// Answers one request.
     ///
-    /// Dropped before the whole body was read, it takes nothing; after that the record is handed over
-    /// already, and is stored whether or not its sender still listens.
-    pub(super) async fn answer(&self, jobs: &mpsc::Sender<Job>, request: Request<Incoming>) -> Answer {
+    /// Dropped before the whole body was read, it takes nothing in; after that it may have.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         let path = route::parse(head.uri.path());
         let now_ms = unix_ms();
@@ -94,9 +85,9 @@ impl Desk {
             let lane = Lane { profile, route: path.kind.unwrap_or(Kind::Completion).code() };
             let (body, _room) = self.read(&head.headers, body).await?;
             let Some(kind) = path.kind else {
-                return Err(self.no_route(jobs, &lane, &body, path.route, now_ms).await);
+                return Err(self.no_route(&lane, &body, path.route, now_ms).await);
             };
-            self.take(jobs, &lane, kind, &head.headers, &body, now_ms).await
+            self.take(&lane, kind, &head.headers, &body, now_ms).await
         };
         let answered: Result<Answer, Problem> = answered.await;
         answered.unwrap_or_else(|problem| {
@@ -172,7 +163,6 @@ impl Desk {
     /// Takes an event in, and answers once it is durable.
     async fn take(
         &self,
-        jobs: &mpsc::Sender<Job>,
         lane: &Lane,
         kind: Kind,
         headers: &HeaderMap,
@@ -188,13 +178,13 @@ impl Desk {
         };
         let admitted = match self.door.admit_body(lane, kind, body, &identity, &minted) {
             Ok(admitted) => admitted,
-            Err(turned) => return Err(self.turn(jobs, turned).await),
+            Err(turned) => return Err(self.turn(turned).await),
         };
         for warning in &admitted.warnings {
             self.observer.warned(kind, warning);
         }
         let key = admitted.record.key.clone();
-        let appended = append(jobs, admitted.record).await;
+        let appended = self.append(admitted.record).await;
         match appended.map(|appended| appended.into_iter().next()) {
             Ok(Some(Appended::Stored(_))) => self.observer.stored(&admitted.seen),
             Ok(Some(Appended::Duplicate)) => self.observer.duplicate(&admitted.seen),
@@ -213,26 +203,19 @@ impl Desk {
     }
 
     /// A path that is none of Revenium's: what came is kept, since somebody meant to be billed for it.
-    async fn no_route(
-        &self,
-        jobs: &mpsc::Sender<Job>,
-        lane: &Lane,
-        body: &[u8],
-        path: &str,
-        now_ms: u64,
-    ) -> Problem {
+    async fn no_route(&self, lane: &Lane, body: &[u8], path: &str, now_ms: u64) -> Problem {
         let message = format!("{} is none of Revenium's metering routes", shown(path));
         let refusal = Refusal { code: RefusalCode::Invalid, field: None, message };
         let turned = Door::refuse_body(lane, body, &Identity::Body, &mint(now_ms), refusal);
-        self.turn(jobs, turned).await
+        self.turn(turned).await
     }
 
     /// Keeps what can be kept of a refused event, and says what is wrong with it.
-    async fn turn(&self, jobs: &mpsc::Sender<Job>, turned: Turned) -> Problem {
+    async fn turn(&self, turned: Turned) -> Problem {
         let Refusal { code, field, message } = turned.refusal;
         self.observer.refused(code.into());
         if let Some(letter) = turned.letter {
-            let is_kept = self.may_keep() && append(jobs, *letter).await.is_ok();
+            let is_kept = self.may_keep() && self.append(*letter).await.is_ok();
             if is_kept { self.observer.refusal_kept() } else { self.observer.refusal_not_kept() }
         }
         match (code, field.as_deref()) {
@@ -240,6 +223,13 @@ impl Desk {
             (_, Some("Idempotency-Key")) => Problem::new(400, "invalid_idempotency_key", message),
             _ => Problem::invalid(field.map(std::borrow::Cow::into_owned), message),
         }
+    }
+
+    async fn append(&self, record: NewRecord) -> Result<Vec<Appended>, AppendError> {
+        let since = Instant::now();
+        let appended = self.queue.append(vec![record]).await;
+        self.observer.appended(1, since.elapsed());
+        appended
     }
 
     fn failed(&self, error: &AppendError) -> Problem {
@@ -266,15 +256,6 @@ impl Desk {
 
 fn mint(now_ms: u64) -> Minted {
     Minted { now_ms, random: Uuid::new_v4().into_bytes() }
-}
-
-async fn append(jobs: &mpsc::Sender<Job>, record: NewRecord) -> Result<Vec<Appended>, AppendError> {
-    let (done, appended) = oneshot::channel();
-    // The connection's own task takes it, and lives for as long as somebody waits here.
-    if jobs.send(Job { record, done }).await.is_err() {
-        return Err(AppendError::Closing);
-    }
-    appended.await.unwrap_or(Err(AppendError::Closing))
 }
 
 fn too_large() -> Problem {

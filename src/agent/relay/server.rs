@@ -40,12 +40,12 @@ pub async fn serve<Q: Queue>(
     stop_max: Duration,
 ) {
     let places = Places::new(settings.limits.connections_max);
-    let desk = Arc::new(Desk::new(settings, observer.clone()));
+    let desk = Arc::new(Desk::new(queue, settings, observer.clone()));
     // The bound is `places`'; the one that makes room may still be on its way out.
     let mut connections = Group::new("relay connection", 2 * places.max);
     let begin = |stream, connections: &mut Group, stop: &Stop| {
         let place = places.take(observer.clone());
-        connections.spawn(connection::serve(queue.clone(), desk.clone(), stream, place, stop.clone()));
+        connections.spawn(connection::serve(desk.clone(), stream, place, stop.clone()));
     };
     loop {
         tokio::select! {
@@ -186,6 +186,11 @@ impl Place {
     pub(super) fn busy(&self) -> impl Drop + use<> {
         self.taken.idle_since_ms.store(BUSY, Ordering::Relaxed);
         Busy { places: self.places.clone(), taken: self.taken.clone() }
+    }
+
+    /// Whether a request is being answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.taken.idle_since_ms.load(Ordering::Relaxed) == BUSY
     }
 
     /// Returns once another connection needs this place.

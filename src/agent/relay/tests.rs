@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::{Limits, Settings, Tenants, serve};
 use crate::intake::tests::fake::{FakeQueue, Tally};
-use crate::queue::AppendError;
+use crate::queue::*;
 use crate::tasks::Stop;
 
 const COMPLETIONS: &str = "/meter/v2/ai/completions";
@@ -20,9 +20,9 @@ const EVENT: &str =
     r#"{"model":"claude-sonnet-4","inputTokenCount":1,"outputTokenCount":2,"transactionId":"t1"}"#;
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-struct Rig {
+struct Rig<Q = FakeQueue> {
     address: SocketAddr,
-    queue: Arc<FakeQueue>,
+    queue: Arc<Q>,
     stop: watch::Sender<bool>,
     served: JoinHandle<()>,
 }
@@ -33,6 +33,12 @@ impl Rig {
     }
 
     async fn with(limits: Limits) -> Self {
+        Self::before(Arc::default(), limits).await
+    }
+}
+
+impl<Q: Queue> Rig<Q> {
+    async fn before(queue: Arc<Q>, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let settings = Settings {
@@ -42,7 +48,6 @@ impl Rig {
             instance: "me".into(),
             limits,
         };
-        let queue = Arc::new(FakeQueue::default());
         let (sender, stop) = Stop::pair();
         let serving = serve(listener, queue.clone(), settings, Arc::new(Tally::default()), stop, STOP_MAX);
         Self { address, queue, stop: sender, served: tokio::spawn(serving) }
@@ -52,7 +57,7 @@ impl Rig {
         Client { stream: TcpStream::connect(self.address).await.unwrap(), read: Vec::new() }
     }
 
-    async fn stopped(self) -> Arc<FakeQueue> {
+    async fn stopped(self) -> Arc<Q> {
         self.stop.send_replace(true);
         self.served.await.unwrap();
         self.queue
@@ -154,21 +159,61 @@ async fn nothing_is_answered_before_it_is_durable() {
     assert_eq!(client.answer().await.unwrap().status, 201);
 }
 
-#[tokio::test]
+/// A log that has no room for a body until the test opens it: unlike one that is only slow to flush, it has
+/// not taken what it was asked to append, and forgets whoever stops asking.
+struct Gated {
+    gate: tokio::sync::Semaphore,
+    asked: tokio::sync::Notify,
+    behind: FakeQueue,
+}
+
+impl Queue for Gated {
+    async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Appended>, AppendError> {
+        self.asked.notify_one();
+        let _open = self.gate.acquire().await;
+        self.behind.append(records).await
+    }
+    async fn claim(&self, lane: &Lane, end: End, max: usize, now_ms: u64) -> Result<Vec<Record>, ReadError> {
+        self.behind.claim(lane, end, max, now_ms).await
+    }
+    fn settle(&self, seq: Seq, settlement: Settlement) {
+        self.behind.settle(seq, settlement);
+    }
+    fn lanes(&self) -> Vec<LaneStats> {
+        self.behind.lanes()
+    }
+    async fn changed(&self) {
+        self.behind.changed().await;
+    }
+    fn stats(&self) -> QueueStats {
+        self.behind.stats()
+    }
+    fn put_state(&self, name: &str, value: &[u8]) {
+        self.behind.put_state(name, value);
+    }
+    fn state(&self, name: &str) -> Option<Vec<u8>> {
+        self.behind.state(name)
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_vanished_client_had_sent_is_stored() {
-    let rig = Rig::start().await;
-    rig.queue.hold();
+    let queue = Gated {
+        gate: tokio::sync::Semaphore::new(0),
+        asked: tokio::sync::Notify::new(),
+        behind: FakeQueue::default(),
+    };
+    let rig = Rig::before(Arc::new(queue), Limits::default()).await;
     let mut client = rig.client().await;
     client.send(request(EVENT, "")).await;
-    rig.queue.waiting(1).await;
-    // As when it is killed: a reset, which ends the request's own future.
+    rig.queue.asked.notified().await;
+    // As when it is killed with an answer unread: a reset, which ends the request's own future.
     client.stream.set_zero_linger().unwrap();
     drop(client);
-    // Until the relay has noticed, a stop waits for it.
-    let queue = rig.queue.clone();
-    rig.stop.send_replace(true);
-    queue.release();
-    assert_eq!(rig.stopped().await.ids(), [1]);
+    // The clock is paused, so this is over once nobody has anything left to do.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    rig.queue.gate.add_permits(1);
+    assert_eq!(rig.stopped().await.behind.ids(), [1]);
 }
 
 #[tokio::test]
