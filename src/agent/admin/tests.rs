@@ -143,6 +143,7 @@ fn a_status_gathers_what_the_parts_report() {
     board.ready("socket");
     board.attach_queue(stats);
     board.attach_drain(|| DrainView {
+        claims: [("gone".into(), "default".into()), ("key-1".into(), "gone".into())].into(),
         pauses: vec![PauseView {
             profile: "default".to_owned(),
             route: Some(4),
@@ -169,6 +170,7 @@ fn a_status_gathers_what_the_parts_report() {
                 account: Some("api.revenium.ai".to_owned()),
                 key: Some("rev_mk_…ghij".to_owned()),
                 key_source: Some("/etc/key".to_owned()),
+                claimed_as: None,
                 waiting: 5,
                 dead: 2,
                 delivered: 18,
@@ -183,9 +185,20 @@ fn a_status_gathers_what_the_parts_report() {
             },
             ProfileStatus {
                 name: "gone".to_owned(),
+                url: Some("https://api.revenium.ai".to_owned()),
+                account: Some("api.revenium.ai".to_owned()),
+                key: Some("rev_mk_…ghij".to_owned()),
+                key_source: Some("/etc/key".to_owned()),
+                claimed_as: Some("default".to_owned()),
                 waiting: 1,
                 dead: 1,
                 delivered: 9,
+                ..ProfileStatus::default()
+            },
+            // Claimed for one that is not configured.
+            ProfileStatus {
+                name: "key-1".to_owned(),
+                claimed_as: Some("gone".to_owned()),
                 ..ProfileStatus::default()
             },
         ],
@@ -326,6 +339,7 @@ fn a_scrape_shows_the_drain_as_it_is_now() {
     let paused = Arc::new(Mutex::new(true));
     let is_paused = paused.clone();
     board.attach_drain(move || DrainView {
+        claims: Default::default(),
         pauses: if *is_paused.lock().expect("whole") {
             vec![PauseView {
                 profile: "default".to_owned(),

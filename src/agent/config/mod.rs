@@ -25,6 +25,7 @@ pub use error::{ConfigError, Problem, Source};
 pub use profile::ProfileConfig;
 pub use section::{AdminConfig, DrainConfig, LogFormat, LogLevel, LoggingConfig, SocketConfig, StoreConfig};
 pub use surroundings::Surroundings;
+pub(crate) use unit::duration as parse_duration;
 pub use url::loops_into;
 
 use crate::secret::Secret;

@@ -12,9 +12,11 @@ mod log;
 mod view;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Shell;
 use super::sandbox::StandIn;
+use crate::desk::{Claims, Desk};
 use crate::exit::Failure;
 use crate::tasks::Tasks;
 
@@ -40,7 +42,11 @@ pub(super) async fn start(
     if let Some(stand_in) = stand_in {
         stand_in.serve(tasks);
     }
-    drain::start(shell, &store, tasks)?;
+    let configured: Vec<Arc<str>> =
+        shell.config.profiles.iter().map(|profile| profile.name.as_str().into()).collect();
+    let claims = Arc::new(Claims::open(&store, configured.clone()));
+    drain::start(shell, &store, claims.follow(), tasks)?;
+    shell.board.attach_desk(Desk::new(store.clone(), configured, claims));
     let socket = intake::start(shell, store, tasks)?;
     Ok(Ways { socket: Some(socket) })
 }
