@@ -7,7 +7,9 @@ mod bad_input;
 mod crash;
 mod damage;
 mod disk;
+mod flush;
 mod key;
+mod letters;
 mod send;
 #[path = "../support/mod.rs"]
 mod support;

@@ -226,8 +226,11 @@ impl Board {
             // One that is configured by now needs no claim.
             if claimed.url.is_none() {
                 let name = claimed.name.clone();
-                *claimed =
-                    ProfileStatus { name, claimed_as: Some(claimed_as.to_string()), ..of.unwrap_or_default() };
+                *claimed = ProfileStatus {
+                    name,
+                    claimed_as: Some(claimed_as.to_string()),
+                    ..of.unwrap_or_default()
+                };
             }
         }
         for lane in &stats.lanes {

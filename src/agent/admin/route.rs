@@ -72,7 +72,11 @@ fn report(objections: &[String]) -> Response<Full<Bytes>> {
     response(StatusCode::SERVICE_UNAVAILABLE, TEXT, objections.join("\n") + "\n")
 }
 
-pub(super) fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+pub(super) fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     for (name, value) in [

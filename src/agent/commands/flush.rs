@@ -87,7 +87,8 @@ impl Waiting {
             Self::Unknown => "the index has yet to follow the log".to_owned(),
             Self::For(waits) => {
                 let events: u64 = waits.iter().map(|wait| wait.events).sum();
-                let each = |wait: &Waits| format!("{} {} of {}", wait.events, wait.kind, plain(&wait.profile));
+                let each =
+                    |wait: &Waits| format!("{} {} of {}", wait.events, wait.kind, plain(&wait.profile));
                 let each: Vec<String> = waits.iter().map(each).collect();
                 format!("{events} waiting ({})", each.join(", "))
             }
@@ -113,8 +114,7 @@ impl Teller {
         for profile in status.profiles.iter().filter(|profile| waiting.waits_for(&profile.name)) {
             for pause in &profile.paused {
                 let route = pause.route.as_deref().unwrap_or("everything");
-                let line =
-                    format!("paused: {}: {}: {}", plain(&profile.name), route, plain(&pause.words));
+                let line = format!("paused: {}: {}: {}", plain(&profile.name), route, plain(&pause.words));
                 if !self.pauses.contains(&line) {
                     self.end_line();
                     eprintln!("{line}");

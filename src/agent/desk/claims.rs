@@ -78,11 +78,8 @@ impl Claims {
     pub(super) fn claim(&self, store: &Store, request: &ClaimRequest) -> Result<Claimed, DeskError> {
         let ClaimRequest { profile, claim_as, force } = request;
         let mut claims = self.current.borrow().clone();
-        let answer = |was_already| Claimed {
-            profile: profile.clone(),
-            claimed_as: claim_as.clone(),
-            was_already,
-        };
+        let answer =
+            |was_already| Claimed { profile: profile.clone(), claimed_as: claim_as.clone(), was_already };
         self.check(store, profile, claim_as)?;
         match claims.get(profile.as_str()) {
             Some(before) if **before == **claim_as => return Ok(answer(true)),
@@ -106,11 +103,15 @@ impl Claims {
 
     fn check(&self, store: &Store, profile: &str, claim_as: &str) -> Result<(), DeskError> {
         if !is_unknown_key(profile) {
-            let message = format!("{profile:?} is no unknown key's profile; these are named key-<fingerprint>");
+            let message =
+                format!("{profile:?} is no unknown key's profile; these are named key-<fingerprint>");
             return Err(DeskError::invalid("profile", message));
         }
         if contains(&self.configured, profile) {
-            return Err(DeskError::invalid("profile", format!("{profile} is configured, so it needs no claim")));
+            return Err(DeskError::invalid(
+                "profile",
+                format!("{profile} is configured, so it needs no claim"),
+            ));
         }
         if !contains(&self.configured, claim_as) {
             let names = self.configured.join(", ");

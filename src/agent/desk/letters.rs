@@ -198,7 +198,8 @@ impl Desk {
         met: &[Seq],
     ) -> Result<Vec<Failed>, DeskError> {
         let asked = filter.seqs().unwrap_or_default();
-        let on_page = asked.into_iter().filter(|seq| *seq > span.after && next.is_none_or(|next| *seq <= next));
+        let on_page =
+            asked.into_iter().filter(|seq| *seq > span.after && next.is_none_or(|next| *seq <= next));
         let mut missing = Vec::new();
         for seq in on_page.filter(|seq| !met.contains(&Seq(*seq))) {
             // One that is there and was left out by the rest of the filter is not missing.

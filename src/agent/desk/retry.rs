@@ -141,14 +141,9 @@ impl Desk {
         let event = if was_frozen { with_kind(event, kind)? } else { event.to_vec() };
         let event = settle_transaction_id(letter, event, kind, was_frozen, new_transaction_id)?;
         let key = retry_key(&letter.record.key, ATTEMPT);
-        let minted =
-            Minted { now_ms: letter.record.received_at_ms, random: *Uuid::new_v4().as_bytes() };
-        let admitted = self.door_of(&lane.profile).admit(
-            &event,
-            &Identity::Key(&key),
-            Some(&lane.profile),
-            &minted,
-        );
+        let minted = Minted { now_ms: letter.record.received_at_ms, random: *Uuid::new_v4().as_bytes() };
+        let admitted =
+            self.door_of(&lane.profile).admit(&event, &Identity::Key(&key), Some(&lane.profile), &minted);
         let record = admitted.map_err(|turned| turned.refusal)?.record;
         if was_frozen && record.lane.profile != lane.profile {
             let message = format!("it was meant for {}, and is sent to no other account", lane.profile);

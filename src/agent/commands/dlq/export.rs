@@ -19,12 +19,16 @@ pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
     };
     let mut file = create(path)?;
     let cannot = format!("cannot write {}", path.display());
-    let written = each_line(&agent, args, |lines| file.write_all(lines.as_bytes()).or_exit(Exit::Io, &cannot))
-        .and_then(|count| file.sync_all().or_exit(Exit::Io, &cannot).map(|()| count));
+    let written =
+        each_line(&agent, args, |lines| file.write_all(lines.as_bytes()).or_exit(Exit::Io, &cannot))
+            .and_then(|count| file.sync_all().or_exit(Exit::Io, &cannot).map(|()| count));
     // Half a file would pass for all of it.
     let count = written.inspect_err(|_| drop(std::fs::remove_file(path)))?;
     let path = path.display();
-    eprintln!("exported: {} with all that is in their events, credentials included, to {path}", letters(count));
+    eprintln!(
+        "exported: {} with all that is in their events, credentials included, to {path}",
+        letters(count)
+    );
     Ok(Exit::Ok)
 }
 

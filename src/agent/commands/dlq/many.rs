@@ -27,8 +27,10 @@ pub(super) fn discard(args: &DiscardArgs) -> Result<Exit, Failure> {
         eprintln!("nothing was discarded");
         return Ok(Exit::Failure);
     }
-    let total = many("discarded", &agent, &filter, |filter, after, upto| {
-        LettersRequest::Discard { filter, after, upto }
+    let total = many("discarded", &agent, &filter, |filter, after, upto| LettersRequest::Discard {
+        filter,
+        after,
+        upto,
     })?;
     finish(&total, "discarded", args.json)
 }

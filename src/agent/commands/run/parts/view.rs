@@ -127,7 +127,8 @@ mod tests {
             ledger: revenium_store::Ledger::default(),
         };
         let waits = |profile| lane(profile, 0, 1);
-        let mut lanes = vec![lane("here", 0, 5), lane("gone", 3, 2), lane("gone", 1, 2), lane("emptied", 0, 0)];
+        let mut lanes =
+            vec![lane("here", 0, 5), lane("gone", 3, 2), lane("gone", 1, 2), lane("emptied", 0, 0)];
         lanes.extend(["key-a", "key-b", "key-c"].map(waits));
         let claims = [("key-a", "here"), ("key-b", "gone")];
         let claims = claims.map(|(name, of)| (name.into(), of.into())).into();
