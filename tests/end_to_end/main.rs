@@ -4,6 +4,7 @@
 //! Revenium; the stand-in's journal says what was delivered.
 
 mod bad_input;
+mod claims;
 mod crash;
 mod damage;
 mod disk;

@@ -258,12 +258,16 @@ async fn the_door_speaks_real_http() {
         assert_eq!(ready.text().await.expect("a body"), "log: not started\nsocket: not started\n");
         assert_eq!(get("/healthz").await.text().await.expect("a body"), "ok\n");
 
-        let posted = reqwest::Client::new().post(format!("http://{address}/metrics")).body("x").send().await;
-        let posted = posted.expect("answered");
-        assert_eq!(
-            (posted.status().as_u16(), &posted.headers()["allow"]),
-            (405, &"GET, HEAD".parse().expect("a value"))
-        );
+        for path in ["/metrics", "/letters", "/claims", "/flush"] {
+            let posted =
+                reqwest::Client::new().post(format!("http://{address}{path}")).body("{}").send().await;
+            let posted = posted.expect("answered");
+            assert_eq!(
+                (posted.status().as_u16(), &posted.headers()["allow"]),
+                (405, &"GET, HEAD".parse().expect("a value")),
+                "{path}"
+            );
+        }
     })
     .await;
 }
