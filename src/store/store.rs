@@ -218,15 +218,17 @@ impl Store {
         self.inner.shared.followed.wait(at_most, |f| f.ready).ready
     }
 
-    /// Waits until every note so far is durable and the index has followed it; for tests and for
-    /// stopping. False when `at_most` passed first.
+    /// Waits until every note so far is durable and the index has followed it. False when `at_most`
+    /// passed first.
     #[must_use]
     pub fn wait_settled(&self, at_most: Duration) -> bool {
         let shared = &self.inner.shared;
         let deadline = Instant::now() + at_most;
+        let noted = shared.inbox.lock().noted;
         let end = loop {
             let Ok(end) = shared.run_job(Vec::new()) else { return false };
-            if shared.inbox.lock().notes.is_empty() {
+            // Not until there are none: a drain at work keeps them coming.
+            if shared.inbox.lock().notes_taken() >= noted {
                 break end;
             }
             if Instant::now() >= deadline {
