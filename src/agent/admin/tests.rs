@@ -319,6 +319,14 @@ async fn the_control_socket_is_its_users_alone_and_tells_the_status() {
         tokio::task::spawn_blocking(move || ask(&asked, "/nothing")).await.expect("joined").expect_err("404");
     assert!(error.to_string().starts_with("it answered \"HTTP/1.0 404"), "{error}");
 
+    let asked = dir.path().to_owned();
+    let posted = move || post::<Status>(&asked, "/flush", &serde_json::json!({}));
+    let posted = tokio::task::spawn_blocking(posted).await.expect("joined");
+    match posted.expect_err("the log is not open") {
+        AskError::Refused(trouble) => assert_eq!(trouble.code, "not_ready"),
+        AskError::Io(error) => panic!("{error}"),
+    }
+
     let second = ControlSocket::bind(dir.path()).map(|_| ()).expect_err("an agent answers there");
     assert_eq!(second.kind(), std::io::ErrorKind::AddrInUse);
 

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::PoisonError;
 
 use revenium_event::{compact, masked};
+use tracing::info;
 
 use super::api::{Answer, Done, Failed, Letter, LettersRequest, Page};
 use super::filter::{Checked, Filter};
@@ -53,21 +54,28 @@ impl Desk {
     /// Does what is asked; may take as long as reading and writing a page does.
     pub(super) fn answer(&self, request: &LettersRequest) -> Result<Answer, DeskError> {
         let turn = || self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let note = |what: &str, done: &Done| {
+            let (letters, failed) = (done.done, done.failed.len());
+            info!(letters, failed, "a person has dead letters {what}");
+        };
         match request {
             LettersRequest::List { filter, after, max } => self.list(filter, *after, *max).map(Answer::Page),
             LettersRequest::Show { seq, reveal } => self.show(*seq, *reveal).map(Answer::Page),
             LettersRequest::Export { filter, after } => self.export(filter, *after).map(Answer::Page),
             LettersRequest::Retry { filter, after, upto, new_transaction_id } => {
                 let _turn = turn();
-                self.retry(filter, *after, *upto, *new_transaction_id).map(Answer::Done)
+                let done = self.retry(filter, *after, *upto, *new_transaction_id);
+                done.inspect(|done| note("retried", done)).map(Answer::Done)
             }
             LettersRequest::Edit { seq, body, new_transaction_id } => {
                 let _turn = turn();
-                self.edit(*seq, body, *new_transaction_id).map(Answer::Done)
+                let done = self.edit(*seq, body, *new_transaction_id);
+                done.inspect(|done| note("edited and retried", done)).map(Answer::Done)
             }
             LettersRequest::Discard { filter, after, upto } => {
                 let _turn = turn();
-                self.discard(filter, *after, *upto).map(Answer::Done)
+                let done = self.discard(filter, *after, *upto);
+                done.inspect(|done| note("discarded", done)).map(Answer::Done)
             }
         }
     }
