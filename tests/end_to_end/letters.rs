@@ -209,7 +209,7 @@ fn an_event_that_intake_refused_is_mended_in_an_editor_and_billed_where_it_belon
     );
     let same = fail(&home, &["dlq", "edit", &seq, "--file", "same.json"]);
     assert!(same.stderr.contains("the event is unchanged"), "{}", same.stderr);
-    assert_eq!(letters(&home), [letter.clone()], "nothing changed it");
+    assert_eq!(letters(&home), std::slice::from_ref(&letter), "nothing changed it");
 
     let mended = edit(&home, &seq, &editor(&home, "bee", "b"));
     assert_eq!(
