@@ -51,12 +51,11 @@ impl Desk {
         Self { store, profiles: profiles.into(), claims, turn: Arc::default() }
     }
 
-    /// Returns once the index has followed what is durable now, but waits for it for a second at
-    /// most, and not while it is being made anew. Cancel-safe.
+    /// Returns once the index has followed what is durable now, or after a second. Cancel-safe.
     pub async fn followed(&self) {
         let store = self.store.clone();
         // Whoever asked is told what there is.
-        let _ = tasks::blocking(move || store.is_ready() && store.wait_followed(FOLLOW_TIME_MAX)).await;
+        let _ = tasks::blocking(move || store.wait_followed(FOLLOW_TIME_MAX)).await;
     }
 
     /// Does what is asked of dead letters. Dropping the future does not end what was begun.
