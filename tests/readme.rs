@@ -71,6 +71,8 @@ impl Reader {
             .replace("cargo run --release -- ", "revenium-agent ")
             .replace("/tmp/revenium-try", &self.path("try").display().to_string())
             .replace("127.0.0.1:8792", &self.admin.borrow())
+            // Nothing will be delivered here.
+            .replace("--deadline 30s", "--deadline 1s")
     }
 
     fn shell(&self, script: &str) -> Command {
@@ -273,5 +275,33 @@ fn a_service(reader: &Reader) {
     assert!(said(&status).contains("3 waiting"), "{}", said(&status));
     let metrics = reader.run(&["curl -s http://127.0.0.1:8792/metrics"]);
     assert!(metrics.contains("revenium_agent_events_committed_total 3"), "{metrics}");
+    dead_letters(reader);
     agent.stop();
+}
+
+/// Two events for a profile that is not there: one is mended, one is given up.
+fn dead_letters(reader: &Reader) {
+    let event = r#"{"model":"claude-sonnet-4","inputTokenCount":1,"outputTokenCount":2,"profile":"nobody"}"#;
+    let send = format!("printf '%s\\n' '{event}' '{event}' | revenium-agent send -");
+    let refused = reader.shell(&send).output().expect("sh runs");
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    let listed = reader.run(&["revenium-agent dlq list"]);
+    assert!(listed.contains("profile nobody is not configured here"), "{listed}");
+    assert!(reader.run(&["revenium-agent dlq show 4"]).contains("\"inputTokenCount\": 1"));
+    let edit = reader.script(&["revenium-agent dlq edit 4"]);
+    let edited = reader.shell(&format!("export EDITOR='sed -i s/nobody/default/'; {edit}")).output();
+    assert!(edited.as_ref().expect("sh runs").status.success(), "{}", said(&edited.expect("sh runs")));
+    let retried = reader.try_to(&["revenium-agent dlq retry --all"]);
+    assert!(said(&retried).contains("retried: 0 letters; failed: 1"), "{}", said(&retried));
+    reader.run(&["revenium-agent dlq export --output letters.jsonl"]);
+    let exported = fs::read_to_string(reader.path("letters.jsonl")).expect("written");
+    assert!(exported.contains("\"reason\":\"refused-at-intake\""), "{exported}");
+    assert_eq!(reader.run(&["revenium-agent dlq discard --all --yes"]), "discarded: 1 letter\n");
+    let listed = reader.run(&["revenium-agent profile list"]);
+    assert!(listed.contains("4 waiting; 0 dead"), "{listed}");
+    let claimed = reader.try_to(&["revenium-agent profile claim key-5d3f0a12 --as default"]);
+    assert!(said(&claimed).contains("no event came with key-5d3f0a12"), "{}", said(&claimed));
+    let flushed = reader.try_to(&["revenium-agent flush --deadline 30s"]);
+    assert_eq!(flushed.status.code(), Some(1));
+    assert!(said(&flushed).contains("4 waiting (4 completion of default)"), "{}", said(&flushed));
 }

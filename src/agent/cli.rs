@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::dlq::DlqArgs;
+use crate::commands::flush::FlushArgs;
+use crate::commands::profile::ProfileArgs;
 use crate::commands::send::SendArgs;
 use crate::config::Flags;
 use crate::sandbox;
@@ -28,6 +31,13 @@ pub enum Command {
     Send(Box<SendArgs>),
     /// Ask the running agent how it does; exits with 0 (ok), 1 (look at it) or 2 (no agent answers)
     Status(StatusArgs),
+    /// Look at dead letters, mend them, send them again, or give them up
+    Dlq(DlqArgs),
+    /// Wait until everything that is durable now is delivered; exits with 0 (all is out), 1 (the
+    /// deadline came first) or 2 (no agent answers)
+    Flush(FlushArgs),
+    /// Look at the profiles, and say whose an unknown API key is
+    Profile(ProfileArgs),
     /// Run a stand-in for Revenium on this machine, for tests
     #[command(hide = true)]
     Sandbox(sandbox::Args),

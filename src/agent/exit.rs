@@ -3,8 +3,8 @@
 //! | code | meaning | what to do |
 //! |---|---|---|
 //! | 0 | did what was asked | |
-//! | 1 | a command failed, or `status`: degraded | read the message |
-//! | 2 | the command line is wrong, or `status`: no agent answers | `--help`; start the agent |
+//! | 1 | a command failed, `status`: degraded, or `flush`: the deadline came first | read the message |
+//! | 2 | the command line is wrong, or no agent answers `status`, `dlq`, `profile` or `flush` | `--help`; start the agent |
 //! | 3 | `send`: no agent was reached, or it stopped answering | start the agent, or name its socket |
 //! | 70 | a bug in the agent | report it with the log |
 //! | 74 | the disk or a socket failed | look at the disk, the path, its owner |
@@ -23,7 +23,7 @@ pub enum Exit {
     Ok = 0,
     /// A command failed; `status`: the agent is degraded.
     Failure = 1,
-    /// The command line is wrong; `status`: no agent answers.
+    /// The command line is wrong, or no agent answers a command that asks one.
     Usage = 2,
     /// A bug in the agent.
     Bug = 70,

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod config;
+pub mod desk;
 pub mod drain;
 pub mod exit;
 pub mod guarantee;

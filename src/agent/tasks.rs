@@ -298,6 +298,13 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     }
 }
 
+/// Waits on a thread that may block, such as one of [`blocking`], for what is asynchronous.
+///
+/// Panics outside of the runtime's threads.
+pub fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Handle::current().block_on(future)
+}
+
 fn panic_message(error: JoinError) -> String {
     let Ok(payload) = error.try_into_panic() else { return "aborted".to_owned() };
     match payload.downcast::<String>() {

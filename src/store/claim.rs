@@ -9,7 +9,7 @@ use revenium_migrations::log_v1::LaneName;
 
 use crate::chunk::{Decoded, note_of};
 use crate::error::ReadError;
-use crate::index::schema::{DeadEntry, lane_name};
+use crate::index::schema::{DeadEntry, lane_name, lane_of};
 use crate::index::{Chosen, Doubt, Index};
 use crate::relocate;
 use crate::scan::Until;
@@ -172,6 +172,18 @@ fn add_history(shared: &Shared, records: &mut [Record]) -> Result<(), ReadError>
 
 pub(crate) fn dead_entry(shared: &Shared, seq: Seq) -> Result<Option<DeadEntry>, ReadError> {
     with_index(shared, |index| index.dead_entry(seq))
+}
+
+/// Chunks of one lane that are looked into for an exact count.
+const COUNTED_CHUNKS_MAX: usize = 1024;
+
+pub(crate) fn followed_to(shared: &Shared) -> Result<Seq, ReadError> {
+    with_index(shared, |index| Ok(Seq(index.next_seq())))
+}
+
+pub(crate) fn waiting_before(shared: &Shared, before: Seq) -> Result<Vec<(Lane, u64)>, ReadError> {
+    let lanes = with_index(shared, |index| index.waiting_before(before.0, COUNTED_CHUNKS_MAX))?;
+    Ok(lanes.into_iter().map(|(name, waiting)| (lane_of(&name), waiting)).collect())
 }
 
 pub(crate) fn dead_letters(

@@ -95,11 +95,20 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Inbox {
     pub(crate) appends: VecDeque<Submission>,
     pub(crate) notes: VecDeque<Pending>,
+    /// Notes that ever came.
+    pub(crate) noted: u64,
     pub(crate) oldest_note: Option<Instant>,
     pub(crate) jobs: VecDeque<Job>,
     pub(crate) closing: bool,
     /// The committer is gone: nothing is taken any more.
     pub(crate) ended: bool,
+}
+
+impl Inbox {
+    /// Notes that were taken and not given back.
+    pub(crate) fn notes_taken(&self) -> u64 {
+        self.noted - self.notes.len() as u64
+    }
 }
 
 /// Where a caller waits to hear what became of its records.
@@ -230,7 +239,9 @@ impl Shared {
     /// Queues notes for the next commit.
     pub(crate) fn note(&self, notes: impl IntoIterator<Item = Pending>) {
         self.inbox.change(|inbox| {
+            let before = inbox.notes.len();
             inbox.notes.extend(notes);
+            inbox.noted += (inbox.notes.len() - before) as u64;
             if !inbox.notes.is_empty() {
                 inbox.oldest_note.get_or_insert_with(Instant::now);
             }

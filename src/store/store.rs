@@ -218,24 +218,55 @@ impl Store {
         self.inner.shared.followed.wait(at_most, |f| f.ready).ready
     }
 
-    /// Waits until every note so far is durable and the index has followed it; for tests and for
-    /// stopping. False when `at_most` passed first.
+    /// Waits until every note so far is durable and the index has followed it. False when `at_most`
+    /// passed first.
     #[must_use]
     pub fn wait_settled(&self, at_most: Duration) -> bool {
         let shared = &self.inner.shared;
         let deadline = Instant::now() + at_most;
+        let noted = shared.inbox.lock().noted;
         let end = loop {
             let Ok(end) = shared.run_job(Vec::new()) else { return false };
-            if shared.inbox.lock().notes.is_empty() {
+            // Not until there are none: a drain at work keeps them coming.
+            if shared.inbox.lock().notes_taken() >= noted {
                 break end;
             }
             if Instant::now() >= deadline {
                 return false;
             }
         };
-        let left = deadline.saturating_duration_since(Instant::now());
-        let followed = *shared.followed.wait(left, |f| f.ready && f.at >= end);
+        self.wait_index(end, deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Waits until the index has followed all that is durable now, or until `at_most` has passed;
+    /// says which. Nothing is written for it.
+    #[must_use]
+    pub fn wait_followed(&self, at_most: Duration) -> bool {
+        let end = *self.inner.shared.durable.lock();
+        self.wait_index(end, at_most)
+    }
+
+    fn wait_index(&self, end: Pos, at_most: Duration) -> bool {
+        let followed = *self.inner.shared.followed.wait(at_most, |f| f.ready && f.at >= end);
         followed.ready && followed.at >= end
+    }
+
+    /// A number above those of all records that the index has followed.
+    ///
+    /// # Errors
+    /// [`ReadError`], when the index cannot be asked.
+    pub fn followed_to(&self) -> Result<Seq, ReadError> {
+        claim::followed_to(&self.inner.shared)
+    }
+
+    /// How many records with numbers below `before` wait, claimed ones included, by lane; lanes
+    /// without any are left out. Exact where they lie in at most 1,024 chunks of their lane; beyond
+    /// it all that waits in the lane is told. May read the disk.
+    ///
+    /// # Errors
+    /// [`ReadError`], when the index cannot be asked.
+    pub fn waiting_before(&self, before: Seq) -> Result<Vec<(Lane, u64)>, ReadError> {
+        claim::waiting_before(&self.inner.shared, before)
     }
 
     /// Every lane that ever held a record, with its counts.

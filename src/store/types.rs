@@ -50,8 +50,8 @@ pub struct NewRecord {
     pub body: Bytes,
     /// Set to store the record as a dead letter from the start (`refused at intake`).
     pub dead: Option<DeadNote>,
-    /// The dead letter of the same lane that this record takes the place of (`dlq retry`); it ends
-    /// with this record's commit.
+    /// The dead letter that this record takes the place of (`dlq retry`); it ends with this record's
+    /// commit. If it is of another lane it counts as discarded there, and this one as received.
     pub replaces: Option<Seq>,
 }
 

@@ -1,5 +1,8 @@
 //! Lines that are no events, connections that behave badly: each is told, the rest goes on.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
 use serde_json::Value;
 
 use crate::support::{Home, Line, completion, until};
@@ -87,5 +90,43 @@ fn senders_that_vanish_or_never_read_do_not_hold_up_the_others() {
         |count| *count >= 1.0,
     );
     drop(deaf);
+    assert_eq!(agent.stop().code, Some(0));
+}
+
+#[test]
+fn what_makes_no_sense_to_the_control_socket_is_refused_by_name_and_changes_nothing() {
+    let home = Home::new();
+    home.deliver_to_url("http://127.0.0.1:9", "");
+    let agent = home.start();
+    let post = |path: &str, body: &str| {
+        let mut stream = UnixStream::connect(home.path("data/control.sock")).expect("listens");
+        let head = format!("POST {path} HTTP/1.0\r\ncontent-length: {}\r\n\r\n", body.len());
+        // It may hang up before it has read all of it, and then nothing is left to be read.
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    let retry = r#"{"retry":{"filter":{},"after":0,"upto":null,"new_transaction_id":false}}"#;
+    for (path, body, status, word) in [
+        ("/nothing", "{}", "404", "/letters, /claims and /flush"),
+        ("/letters", "", "400", "makes no sense"),
+        ("/letters", "{}", "400", "makes no sense"),
+        ("/letters", &retry.replace("retry", "resend"), "400", "makes no sense"),
+        ("/letters", &retry.replace("{}", r#"{"profil":"x"}"#), "400", "profil"),
+        ("/letters", r#"{"show":{"seq":7,"reveal":true}}"#, "404", "there is no dead letter 7"),
+        ("/claims", r#"{"profile":"key-a\n","claim_as":"default","force":false}"#, "400", "no unknown key"),
+        ("/flush", r#"{"upto":-1}"#, "400", "makes no sense"),
+        ("/letters", retry, "200", r#""done":0"#),
+    ] {
+        let answer = post(path, body);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.0 {status} ")) && answer.contains(word),
+            "{body}: {answer}"
+        );
+    }
+    let too_long = post("/letters", &format!("\"{}\"", "x".repeat(5 << 20)));
+    assert!(too_long.is_empty() || too_long.starts_with("HTTP/1.0 400"), "{too_long}");
+    assert_eq!(home.run(&["dlq", "list"]).code, Some(0), "it goes on");
     assert_eq!(agent.stop().code, Some(0));
 }

@@ -4,11 +4,14 @@
 //! Revenium; the stand-in's journal says what was delivered.
 
 mod bad_input;
+mod claims;
 mod crash;
 mod crowd;
 mod damage;
 mod disk;
+mod flush;
 mod key;
+mod letters;
 mod relay;
 mod send;
 #[path = "../support/mod.rs"]

@@ -221,3 +221,49 @@ fn what_is_refused_is_told_in_revenium_s_words_and_kept() {
     home.wait_status("two are kept", |status| status["profiles"][0]["dead"] == 2);
     agent.stop();
 }
+
+#[test]
+fn a_letter_of_another_route_than_completions_is_mended_as_what_its_path_said() {
+    let home = Home::new();
+    let sandbox = home.sandbox(&[]);
+    home.deliver_to(&sandbox, RELAY);
+    let agent = home.start();
+    let answer = client(&agent).post(Kind::Tool.route(), &[("x-api-key", KEY)], r#"{"durationMs":5}"#);
+    assert_eq!(answer.status, 400, "{answer:?}");
+    let listed = home.run(&["dlq", "list", "--json"]);
+    let letter: Value = serde_json::from_str(&listed.stdout).expect("JSON");
+    let seq = letter["seq"].as_u64().unwrap_or_else(|| panic!("{}", listed.stdout)).to_string();
+    home.write("mended", r#"{"durationMs":5,"toolId":"search"}"#);
+    let ended = home.run(&["dlq", "edit", &seq, "--file", "mended"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let billed = sandbox.wait_billed(1);
+    assert!(billed.values().all(|body| body.contains(r#""toolId":"search""#)), "{billed:?}");
+    assert!(sandbox.entries().iter().all(|entry| entry.path == Kind::Tool.route()));
+    agent.stop();
+}
+
+#[test]
+fn a_claimed_key_s_events_are_billed_to_the_profile_that_it_was_claimed_for() {
+    let home = Home::new();
+    let sandbox = home.sandbox(&[]);
+    home.deliver_to(&sandbox, RELAY);
+    let agent = home.start();
+    for id in ["a", "b"] {
+        let answer = client(&agent).post(COMPLETIONS, &[("x-api-key", OTHER_KEY)], &completion(id));
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    let listed = home.run(&["profile", "list", "--json"]).stdout;
+    let at = listed.find("\"key-").expect("the unknown key's profile is listed");
+    let name = listed[at + 1..].split('"').next().expect("a name").to_owned();
+    assert_eq!(sandbox.billed().len(), 0, "nobody has said whose they are");
+    let ended = home.run(&["profile", "claim", &name, "--as", "default"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    sandbox.wait_billed(2);
+    // What comes later with that key is claimed as well, after a crash too.
+    agent.kill();
+    let agent = home.start();
+    assert_eq!(client(&agent).post(COMPLETIONS, &[("x-api-key", OTHER_KEY)], &completion("c")).status, 201);
+    sandbox.wait_billed(3);
+    assert_eq!(home.wait_drained()["health"], "ok");
+    agent.stop();
+}

@@ -142,3 +142,20 @@ fn every_kind_reaches_its_route_and_a_profile_its_own_account() {
     );
     agent.stop();
 }
+
+#[test]
+fn a_status_knows_of_all_that_was_acknowledged_before_it_was_asked_for() {
+    let home = Home::new();
+    // Nobody listens on the discard port.
+    home.deliver_to_url("http://127.0.0.1:9", "");
+    let agent = home.start();
+    let mut line = Line::connect(&home.socket());
+    for sent in 1..=20 {
+        // Several at a time, so that the index gathers them.
+        for _ in 0..5 {
+            assert_eq!(line.ask(&completion("m"))["ok"], true);
+        }
+        assert_eq!(home.status()["profiles"][0]["waiting"], 5 * sent);
+    }
+    agent.stop();
+}

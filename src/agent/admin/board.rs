@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{Pace, Pause, ProfileStatus, Status, judge};
 use crate::admin::Health;
+use crate::desk::{ClaimMap, Desk};
 use crate::guarantee::Guarantee;
 use crate::metrics::PauseReason;
 use crate::queue::{CommitPulse, QueueStats};
@@ -55,6 +56,8 @@ pub struct ProfileFacts {
 /// What the drain shows.
 #[derive(Debug, Clone, Default)]
 pub struct DrainView {
+    /// Unknown keys' profiles, with the profile that each is claimed for.
+    pub claims: ClaimMap,
     /// Every pause.
     pub pauses: Vec<PauseView>,
     /// Every account.
@@ -91,6 +94,7 @@ pub struct Board {
     pulse: Arc<CommitPulse>,
     queue: OnceLock<View<QueueStats>>,
     drain: OnceLock<View<DrainView>>,
+    desk: OnceLock<Desk>,
 }
 
 impl Board {
@@ -104,6 +108,7 @@ impl Board {
             pulse: Arc::default(),
             queue: OnceLock::new(),
             drain: OnceLock::new(),
+            desk: OnceLock::new(),
         }
     }
 
@@ -148,6 +153,16 @@ impl Board {
     /// Shows the drain's view from now on. The first call counts.
     pub fn attach_drain(&self, view: impl Fn() -> DrainView + Send + Sync + 'static) {
         let _ = self.drain.set(Box::new(view));
+    }
+
+    /// Lets the control socket ask `desk` from now on. The first call counts.
+    pub fn attach_desk(&self, desk: Desk) {
+        let _ = self.desk.set(desk);
+    }
+
+    /// What a person may ask for, once the log is open.
+    pub fn desk(&self) -> Option<&Desk> {
+        self.desk.get()
     }
 
     /// The queue's counts, once it is attached.
@@ -204,6 +219,20 @@ impl Board {
             ..ProfileStatus::default()
         });
         let mut profiles: Vec<ProfileStatus> = configured.collect();
+        for (name, claimed_as) in &drain.claims {
+            let mut configured = profiles.iter().take(self.facts.profiles.len());
+            let of = configured.find(|profile| profile.name == **claimed_as).cloned();
+            let claimed = named(&mut profiles, name);
+            // One that is configured by now needs no claim.
+            if claimed.url.is_none() {
+                let name = claimed.name.clone();
+                *claimed = ProfileStatus {
+                    name,
+                    claimed_as: Some(claimed_as.to_string()),
+                    ..of.unwrap_or_default()
+                };
+            }
+        }
         for lane in &stats.lanes {
             let profile = named(&mut profiles, &lane.lane.profile);
             profile.waiting += lane.waiting;

@@ -2,12 +2,14 @@
 //!
 //! Two doors, one service: `[admin].listen` for machines and browsers, and a Unix socket in the
 //! data directory for `revenium-agent status`, which alone also tells `/status` in full. Parts
-//! report to the [`Board`]; the doors only read it. Nothing here changes anything.
+//! report to the [`Board`]; the doors only read it. What changes anything is the `desk`'s, and asked
+//! of it by POST to the control socket only.
 
 mod board;
 mod control;
 mod health;
 mod page;
+mod post;
 mod route;
 mod serve;
 mod status;
@@ -16,7 +18,7 @@ mod status;
 pub(crate) mod tests;
 
 pub use board::{Board, DrainView, Facts, PauseView, ProfileFacts};
-pub use control::{ControlSocket, ask};
+pub use control::{AskError, ControlSocket, ask, post};
 pub use health::{Health, judge};
 pub use route::Door;
 pub use serve::{Listener, serve};

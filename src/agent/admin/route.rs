@@ -1,4 +1,4 @@
-//! What each path answers. Pure but for reading the board.
+//! What each path answers to a GET. Pure but for reading the board.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -19,7 +19,7 @@ pub enum Door {
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// Answers one request. Only GET and HEAD do anything; bodies are not read.
 pub(super) fn answer(
@@ -72,7 +72,11 @@ fn report(objections: &[String]) -> Response<Full<Bytes>> {
     response(StatusCode::SERVICE_UNAVAILABLE, TEXT, objections.join("\n") + "\n")
 }
 
-fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+pub(super) fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     for (name, value) in [

@@ -8,17 +8,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Request;
+use bytes::Bytes;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tracing::{debug, warn};
 
 use super::board::now_ms;
-use super::{Board, Door, route};
+use super::{Board, Door, post, route};
 use crate::metrics::Metrics;
 use crate::tasks::{Group, Stop, TaskResult};
 
@@ -93,15 +95,34 @@ fn note_failure(error: &io::Error) {
     warn!(error = %error, "cannot accept a connection");
 }
 
+/// Only the control socket takes more than a GET, and only there a status waits for the index.
+async fn answer(
+    door: Door,
+    request: Request<Incoming>,
+    board: &Board,
+    metrics: &Metrics,
+) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    if door == Door::Control {
+        if head.method == Method::POST {
+            return post::answer(path, body, board).await;
+        }
+        if path == "/status"
+            && let Some(desk) = board.desk()
+        {
+            desk.followed().await;
+        }
+    }
+    route::answer(door, &head.method, path, board, metrics, now_ms())
+}
+
 async fn exchange<S>(stream: S, door: Door, board: Arc<Board>, metrics: Metrics)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(|request: Request<Incoming>| {
-        let response =
-            route::answer(door, request.method(), request.uri().path(), &board, &metrics, now_ms());
-        std::future::ready(Ok::<_, Infallible>(response))
-    });
+    let service =
+        service_fn(async |request| Ok::<_, Infallible>(answer(door, request, &board, &metrics).await));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)

@@ -70,6 +70,9 @@ pub struct ProfileStatus {
     pub key: Option<String>,
     /// Where the key comes from.
     pub key_source: Option<String>,
+    /// For the profile of an unknown key: the profile whose URL and key it is sent with.
+    #[serde(default)]
+    pub claimed_as: Option<String>,
     /// Events that wait.
     pub waiting: u64,
     /// Dead letters.

@@ -143,6 +143,7 @@ fn a_status_gathers_what_the_parts_report() {
     board.ready("socket");
     board.attach_queue(stats);
     board.attach_drain(|| DrainView {
+        claims: [("gone".into(), "default".into()), ("key-1".into(), "gone".into())].into(),
         pauses: vec![PauseView {
             profile: "default".to_owned(),
             route: Some(4),
@@ -169,6 +170,7 @@ fn a_status_gathers_what_the_parts_report() {
                 account: Some("api.revenium.ai".to_owned()),
                 key: Some("rev_mk_…ghij".to_owned()),
                 key_source: Some("/etc/key".to_owned()),
+                claimed_as: None,
                 waiting: 5,
                 dead: 2,
                 delivered: 18,
@@ -183,9 +185,20 @@ fn a_status_gathers_what_the_parts_report() {
             },
             ProfileStatus {
                 name: "gone".to_owned(),
+                url: Some("https://api.revenium.ai".to_owned()),
+                account: Some("api.revenium.ai".to_owned()),
+                key: Some("rev_mk_…ghij".to_owned()),
+                key_source: Some("/etc/key".to_owned()),
+                claimed_as: Some("default".to_owned()),
                 waiting: 1,
                 dead: 1,
                 delivered: 9,
+                ..ProfileStatus::default()
+            },
+            // Claimed for one that is not configured.
+            ProfileStatus {
+                name: "key-1".to_owned(),
+                claimed_as: Some("gone".to_owned()),
                 ..ProfileStatus::default()
             },
         ],
@@ -245,12 +258,16 @@ async fn the_door_speaks_real_http() {
         assert_eq!(ready.text().await.expect("a body"), "log: not started\nsocket: not started\n");
         assert_eq!(get("/healthz").await.text().await.expect("a body"), "ok\n");
 
-        let posted = reqwest::Client::new().post(format!("http://{address}/metrics")).body("x").send().await;
-        let posted = posted.expect("answered");
-        assert_eq!(
-            (posted.status().as_u16(), &posted.headers()["allow"]),
-            (405, &"GET, HEAD".parse().expect("a value"))
-        );
+        for path in ["/metrics", "/letters", "/claims", "/flush"] {
+            let posted =
+                reqwest::Client::new().post(format!("http://{address}{path}")).body("{}").send().await;
+            let posted = posted.expect("answered");
+            assert_eq!(
+                (posted.status().as_u16(), &posted.headers()["allow"]),
+                (405, &"GET, HEAD".parse().expect("a value")),
+                "{path}"
+            );
+        }
     })
     .await;
 }
@@ -302,6 +319,14 @@ async fn the_control_socket_is_its_users_alone_and_tells_the_status() {
         tokio::task::spawn_blocking(move || ask(&asked, "/nothing")).await.expect("joined").expect_err("404");
     assert!(error.to_string().starts_with("it answered \"HTTP/1.0 404"), "{error}");
 
+    let asked = dir.path().to_owned();
+    let posted = move || post::<Status>(&asked, "/flush", &serde_json::json!({}));
+    let posted = tokio::task::spawn_blocking(posted).await.expect("joined");
+    match posted.expect_err("the log is not open") {
+        AskError::Refused(trouble) => assert_eq!(trouble.code, "not_ready"),
+        AskError::Io(error) => panic!("{error}"),
+    }
+
     let second = ControlSocket::bind(dir.path()).map(|_| ()).expect_err("an agent answers there");
     assert_eq!(second.kind(), std::io::ErrorKind::AddrInUse);
 
@@ -326,6 +351,7 @@ fn a_scrape_shows_the_drain_as_it_is_now() {
     let paused = Arc::new(Mutex::new(true));
     let is_paused = paused.clone();
     board.attach_drain(move || DrainView {
+        claims: Default::default(),
         pauses: if *is_paused.lock().expect("whole") {
             vec![PauseView {
                 profile: "default".to_owned(),

@@ -1,13 +1,23 @@
 //! What the command line can ask for: one module each.
 
 pub mod check;
+pub mod dlq;
+pub mod flush;
+pub mod profile;
 pub mod run;
 pub mod sandbox;
 pub mod send;
 pub mod status;
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::admin::{self, AskError};
+use crate::cli::{self, ConfigArgs, ListenArgs};
+use crate::config::{Config, Surroundings};
 use crate::exit::{Exit, Failure, OrExit};
 
 /// Prints to stdout. A reader that went away (`check | head`) is no failure.
@@ -18,4 +28,39 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Where the agent that these arguments mean has its control socket.
+fn data_dir(config: &ConfigArgs) -> Result<PathBuf, Failure> {
+    let flags = cli::flags(config, &ListenArgs::default());
+    Config::locate_data_dir(&flags, &Surroundings::of_process())
+        .or_exit(Exit::Config, "the configuration cannot be used")
+}
+
+/// Asks the agent on `data_dir` to do something. What it does not do is a failure (1), no agent is
+/// `Usage` (2).
+fn asked<T: DeserializeOwned>(data_dir: &Path, path: &str, request: &impl Serialize) -> Result<T, Failure> {
+    admin::post(data_dir, path, request).map_err(|error| match error {
+        AskError::Refused(trouble) => Failure::new(Exit::Failure, plain(&trouble.to_string())),
+        AskError::Io(error) => no_answer(data_dir, &error),
+    })
+}
+
+fn no_answer(data_dir: &Path, error: &io::Error) -> Failure {
+    let dir = data_dir.display();
+    let message = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            format!("no agent runs on {dir}; another data directory is named with --data-dir or --config")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("cannot ask the agent on {dir}: {error}; ask as its own user or root")
+        }
+        _ => format!("cannot ask the agent on {dir}: {error}"),
+    };
+    Failure::new(Exit::Usage, message)
+}
+
+/// Without control characters, which a terminal might obey.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -1,37 +1,20 @@
 //! `status`: how the running agent does, on one screen or as JSON.
 
 use std::fmt::Write;
-use std::io;
 
+use super::{data_dir, no_answer, plain};
 use crate::admin::{self, Health, Pace, Status};
-use crate::cli::{self, ListenArgs, StatusArgs};
-use crate::config::{Config, Surroundings};
+use crate::cli::StatusArgs;
 use crate::exit::{Exit, Failure, OrExit};
 
 /// Asks the agent on the configured data directory. Exits with `Usage` (2) if none answers.
 pub fn run(args: &StatusArgs) -> Result<Exit, Failure> {
-    let flags = cli::flags(&args.config, &ListenArgs::default());
-    let data_dir = Config::locate_data_dir(&flags, &Surroundings::of_process())
-        .or_exit(Exit::Config, "the configuration cannot be used")?;
+    let data_dir = data_dir(&args.config)?;
     let json = admin::ask(&data_dir, "/status").map_err(|error| no_answer(&data_dir, &error))?;
     let status: Status = serde_json::from_str(&json)
         .or_exit(Exit::Usage, "the agent's answer cannot be read; is it of another version?")?;
     super::print(&if args.json { json + "\n" } else { render(&status) })?;
     Ok(if status.health == Health::Ok { Exit::Ok } else { Exit::Failure })
-}
-
-fn no_answer(data_dir: &std::path::Path, error: &io::Error) -> Failure {
-    let dir = data_dir.display();
-    let message = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            format!("no agent runs on {dir}; another data directory is named with --data-dir or --config")
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("cannot ask the agent on {dir}: {error}; ask as its own user or root")
-        }
-        _ => format!("cannot ask the agent on {dir}: {error}"),
-    };
-    Failure::new(Exit::Usage, message)
 }
 
 /// One screen for a person.
@@ -62,7 +45,10 @@ fn render(status: &Status) -> String {
             (Some(key), None) => format!("key {key}"),
             (None, _) => "no key".to_owned(),
         };
-        let _ = writeln!(text, "\nprofile {}  {}  {}", plain(&profile.name), plain(url), plain(&key));
+        let claimed =
+            profile.claimed_as.as_ref().map_or_else(String::new, |name| format!("  claimed as {name}"));
+        let (name, key) = (plain(&profile.name), plain(&key));
+        let _ = writeln!(text, "\nprofile {name}  {}  {key}{}", plain(url), plain(&claimed));
         let oldest =
             profile.oldest_age_s.map_or_else(String::new, |s| format!(", the oldest for {}", age(s)));
         let _ = writeln!(
@@ -83,11 +69,6 @@ pub(crate) fn pace_words(pace: &Pace) -> String {
     let rate = pace.requests_per_second.map_or("no limit".to_owned(), |rate| format!("{rate:.1} requests/s"));
     let note = pace.note.as_deref().map_or(String::new(), |note| format!("; {note}"));
     format!("{rate}, {} in flight{note}", pace.in_flight)
-}
-
-/// Without control characters, which a terminal might obey.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Seconds for people: the two largest units.
@@ -128,6 +109,7 @@ mod tests {
             account: Some("api.revenium.ai".to_owned()),
             key: Some("rev_mk_…ghij".to_owned()),
             key_source: Some("/etc/key\u{1b}[2J".to_owned()),
+            claimed_as: None,
             waiting: 12,
             dead: 1,
             delivered: 100,

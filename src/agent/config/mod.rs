@@ -29,6 +29,7 @@ pub use relay::RelayConfig;
 pub use section::{AdminConfig, DrainConfig, LogFormat, LogLevel, LoggingConfig, SocketConfig, StoreConfig};
 pub use spool::SpoolConfig;
 pub use surroundings::Surroundings;
+pub(crate) use unit::duration as parse_duration;
 pub use url::loops_into;
 
 use crate::secret::Secret;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// Parses `"500ms"`, `"60s"`, `"5m"`, `"2h"` or `"1d"`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{} is not a duration such as \"60s\", \"5m\" or \"2h\"", quote(text));
     let (number, unit) = split(text);
     let number: u64 = number.parse().map_err(|_| wrong())?;

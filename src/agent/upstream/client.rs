@@ -107,6 +107,7 @@ struct Shared {
 }
 
 /// One profile's URLs by route code.
+#[derive(Clone)]
 struct Routes {
     is_plain_loopback: bool,
     urls: Vec<Option<Url>>,
@@ -132,6 +133,16 @@ impl Client {
         let routes = targets.iter().map(|target| (target.profile.clone(), Routes::new(target, route_of)));
         let routes = routes.collect();
         Ok(Self { shared: Arc::new(Shared { http, loopback, headers, routes }) })
+    }
+
+    /// The same client, over the same connections, for more profiles: each goes where another one
+    /// does. One that is to go where an unknown one does is left out.
+    pub fn with(&self, more: impl IntoIterator<Item = (Arc<str>, Arc<str>)>) -> Self {
+        let Shared { http, loopback, headers, routes } = &*self.shared;
+        let more = more.into_iter().filter_map(|(name, like)| Some((name, routes.get(&like)?.clone())));
+        let routes = routes.iter().map(|(name, of)| (name.clone(), of.clone())).chain(more).collect();
+        let (http, loopback, headers) = (http.clone(), loopback.clone(), headers.clone());
+        Self { shared: Arc::new(Shared { http, loopback, headers, routes }) }
     }
 }
 

@@ -260,12 +260,21 @@ impl Index {
         let place = At::from(at.pos);
         let mut entry = Entry { at: place, count: 0, bytes: 0, received_at_ms: u64::MAX, bits: Vec::new() };
         let mut new = 0;
+        let mut left = Vec::new();
         for (seq, meta) in records {
             let replaced = match meta.replaces {
                 Some(old) if !moved => self.end_replaced(batch, lane, old)?,
-                _ => false,
+                _ => None,
             };
-            new += u64::from(!replaced && !moved);
+            match replaced {
+                Some(from) if from == *lane => {}
+                // A person sends it elsewhere: it was given up there and is received here.
+                Some(from) => {
+                    new += 1;
+                    left.push(from);
+                }
+                None => new += u64::from(!moved),
+            }
             if moved && self.rebuild.as_ref().is_some_and(|r| r.ended.contains(*seq)) {
                 continue;
             }
@@ -281,6 +290,9 @@ impl Index {
         }
         if self.counting(at) {
             self.count(batch, lane, |c| c.received += new);
+            for from in left {
+                self.count(batch, &from, |c| c.discarded += 1);
+            }
         }
         if entry.count > 0 {
             self.live(at.pos.ordinal, i64::from(entry.count));
@@ -363,7 +375,10 @@ impl Index {
                     for seq in first..first + u64::from(n) {
                         ended.push(seq);
                         self.drop_delay(batch, seq);
-                        let was_waiting = self.clear(batch, &lane, seq)?.is_some();
+                        let was_waiting = match how {
+                            Gone::Replaced => self.clear_anywhere(batch, &lane, seq)?.is_some(),
+                            _ => self.clear(batch, &lane, seq)?.is_some(),
+                        };
                         let was_dead = !was_waiting && self.end_dead(batch, seq)?.is_some();
                         if let (false, false, Some(rebuild)) = (was_waiting, was_dead, &mut self.rebuild) {
                             rebuild.ended.insert(seq, usize::MAX);
@@ -446,16 +461,44 @@ impl Index {
         Ok(dead)
     }
 
-    /// Ends the dead letter whose place another record takes; false if there is none. In a rebuild
-    /// the note of its death may be gone: it is not needed once it was replaced.
-    fn end_replaced(&mut self, batch: &mut Batch, lane: &LaneName, old: u64) -> Result<bool, Doubt> {
-        if self.end_dead(batch, old)?.is_some() || self.clear(batch, lane, old)?.is_some() {
-            return Ok(true);
+    /// Ends the dead letter whose place another record takes; gives its lane if there is one. In a
+    /// rebuild the note of its death may be gone: it is not needed once it was replaced.
+    fn end_replaced(
+        &mut self,
+        batch: &mut Batch,
+        lane: &LaneName,
+        old: u64,
+    ) -> Result<Option<LaneName>, Doubt> {
+        if let Some(dead) = self.end_dead(batch, old)? {
+            return Ok(Some(dead.lane));
+        }
+        if let Some(from) = self.clear_anywhere(batch, lane, old)? {
+            return Ok(Some(from));
         }
         if let Some(rebuild) = &mut self.rebuild {
             rebuild.ended.insert(old, usize::MAX);
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// Ends the waiting of `seq`, in `lane` as a rule; gives the lane that it waited in. What took
+    /// its place may be in another, and says only that.
+    fn clear_anywhere(
+        &mut self,
+        batch: &mut Batch,
+        lane: &LaneName,
+        seq: u64,
+    ) -> Result<Option<LaneName>, Doubt> {
+        if self.clear(batch, lane, seq)?.is_some() {
+            return Ok(Some(lane.clone()));
+        }
+        let others: Vec<LaneName> = self.lanes.keys().filter(|other| *other != lane).cloned().collect();
+        for other in others {
+            if self.clear(batch, &other, seq)?.is_some() {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
     }
 
     fn drop_delay(&mut self, batch: &mut Batch, seq: u64) {

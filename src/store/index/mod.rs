@@ -111,6 +111,39 @@ impl Index {
         self.linked.then_some(Chain { next_seq: self.meta.next_seq, crc: self.meta.crc })
     }
 
+    /// Above every number that it has met.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.meta.next_seq
+    }
+
+    /// Records below `before` that wait, by lane. A lane with more than `chunks_max` chunks of them
+    /// is not counted through: all that waits there is given.
+    pub(crate) fn waiting_before(
+        &self,
+        before: u64,
+        chunks_max: usize,
+    ) -> Result<Vec<(LaneName, u64)>, Doubt> {
+        let mut found = Vec::new();
+        for (lane, state) in self.lanes.iter().filter(|(_, state)| state.waiting > 0) {
+            let mut waiting = 0;
+            let entries = self.db.range(schema::entry_key(lane, 0)..schema::entry_key(lane, before));
+            for (looked, pair) in entries.enumerate() {
+                if looked == chunks_max {
+                    waiting = state.waiting;
+                    break;
+                }
+                let (key, value) = pair?;
+                let (_, base) = schema::parse_entry_key(&key).ok_or(Doubt::Value)?;
+                let entry: Entry = decode(&value)?;
+                waiting += entry.ones().take_while(|i| base + i < before).count() as u64;
+            }
+            if waiting > 0 {
+                found.push((lane.clone(), waiting));
+            }
+        }
+        Ok(found)
+    }
+
     /// Whether it knows everything about the segments up to this one: only then may anything be
     /// concluded from what it does *not* hold.
     pub(crate) fn has_followed(&self, ordinal: u64) -> bool {

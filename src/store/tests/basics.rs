@@ -6,8 +6,8 @@ mod support;
 use std::time::Duration;
 
 use revenium_store::{
-    AppendError, Appended, DeadNote, End, OpenError, Options, ProducerId, ReadError, Record, Seq, Settlement,
-    Store,
+    AppendError, Appended, DeadNote, End, LaneStats, OpenError, Options, ProducerId, ReadError, Record, Seq,
+    Settlement, Store,
 };
 use support::{append, fast_dir, lane, record, small, text};
 
@@ -132,6 +132,56 @@ fn a_retried_dead_letter_waits_again_and_is_counted_once() {
     assert!(!store.discard_dead(seq).unwrap());
     let lanes = store.lanes();
     assert_eq!((lanes[0].ledger.received, lanes[0].waiting, store.stats().imbalance), (1, 1, 0));
+}
+
+#[test]
+fn a_dead_letter_that_is_sent_elsewhere_is_discarded_here_and_received_there() {
+    let dir = fast_dir();
+    let store = open(dir.path());
+    append(&store, vec![record(0, "k", "b"), record(0, "j", "b2")]).unwrap();
+    let seq = claim_all(&store, 0, End::Oldest)[0].seq;
+    store.settle(seq, Settlement::Dead(dead("no")));
+    assert!(store.wait_settled(LONG));
+    let mut again = record(1, "k2", "b");
+    again.replaces = Some(seq);
+    append(&store, vec![again]).unwrap();
+    assert!(store.wait_followed(LONG));
+    let check = |store: &Store| {
+        assert!(store.dead_letters(Seq(0), 10).unwrap().is_empty());
+        let counts = |l: &LaneStats| (l.ledger.received, l.waiting, l.ledger.dead, l.ledger.discarded);
+        assert_eq!(store.lanes().iter().map(counts).collect::<Vec<_>>(), [(2, 1, 0, 1), (1, 1, 0, 0)]);
+        assert_eq!(store.stats().imbalance, 0);
+    };
+    check(&store);
+    drop(store);
+    for entry in std::fs::read_dir(dir.path()).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("index-") {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    let store = open(dir.path());
+    check(&store);
+}
+
+#[test]
+fn what_waited_at_a_moment_is_told_from_what_came_after() {
+    let dir = fast_dir();
+    let store = open(dir.path());
+    append(&store, vec![record(0, "a", "1"), record(1, "b", "2")]).unwrap();
+    append(&store, vec![record(0, "c", "3")]).unwrap();
+    assert!(store.wait_followed(LONG));
+    let mark = store.followed_to().unwrap();
+    append(&store, vec![record(0, "d", "4"), record(2, "e", "5")]).unwrap();
+    assert!(store.wait_followed(LONG));
+    assert_eq!(store.waiting_before(mark).unwrap(), [(lane(0), 2), (lane(1), 1)]);
+    for of in [0, 1, 2] {
+        for r in claim_all(&store, of, End::Oldest).iter().filter(|r| r.seq < mark) {
+            store.settle(r.seq, Settlement::Delivered);
+        }
+    }
+    assert!(store.wait_settled(LONG));
+    assert_eq!(store.waiting_before(mark).unwrap(), []);
+    assert_eq!(store.waiting_before(store.followed_to().unwrap()).unwrap(), [(lane(0), 1), (lane(2), 1)]);
 }
 
 #[test]

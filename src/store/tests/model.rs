@@ -43,7 +43,10 @@ enum Op {
         n: u8,
         how: How,
     },
-    RetryDead,
+    /// The first dead letter once more, in its lane or another.
+    RetryDead {
+        lane: u8,
+    },
     DiscardDead,
     /// Waits until every settlement is durable.
     Sync,
@@ -110,7 +113,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => any::<bool>().prop_map(|same| Op::Resend { same }),
         10 => (0..LANES, any::<bool>(), 1u8..40, how)
             .prop_map(|(lane, newest, n, how)| Op::Settle { lane, newest, n, how }),
-        1 => Just(Op::RetryDead),
+        1 => (0..LANES).prop_map(|lane| Op::RetryDead { lane }),
         1 => Just(Op::DiscardDead),
         2 => Just(Op::Sync),
         1 => loss().prop_map(Op::Reopen),
@@ -195,7 +198,7 @@ impl World {
             Op::Append { lane, n, bytes, identity } => self.append(lane, n, bytes, identity),
             Op::Resend { same } => self.resend(same),
             Op::Settle { lane, newest, n, how } => self.settle(lane, newest, n, how),
-            Op::RetryDead => self.retry_dead(),
+            Op::RetryDead { lane } => self.retry_dead(lane),
             Op::DiscardDead => self.discard_dead(),
             Op::Sync => self.sync(),
             Op::Reopen(loss) => {
@@ -335,11 +338,10 @@ impl World {
         (known.now, known.before) = (state, before);
     }
 
-    fn retry_dead(&mut self) {
+    fn retry_dead(&mut self, of: u8) {
         self.sync();
         let Ok(letters) = self.store().dead_letters(Seq(0), 1) else { return };
         let Some(letter) = letters.first() else { return };
-        let of = self.known[&text(&letter.record)].lane;
         let mut again = self.new_record(of, 20, Identity::None);
         again.replaces = Some(letter.record.seq);
         self.append_records(of, &[again], Some(&text(&letter.record)));
@@ -454,6 +456,11 @@ impl World {
         let lost: u64 = stats.lanes.iter().map(|l| l.ledger.lost).sum();
         assert_eq!(waiting, seen.values().filter(|s| **s == State::Waiting).count() as u64);
         assert_eq!((stats.imbalance, lost), (0, 0), "{stats:#?}");
+        for stats in &stats.lanes {
+            let l = &stats.ledger;
+            let ended = l.delivered + stats.waiting + l.dead + l.discarded;
+            assert_eq!(l.received, ended, "the ledger of one lane: {stats:#?}");
+        }
         for seq in claimed {
             self.store().settle(seq, Settlement::Released);
         }

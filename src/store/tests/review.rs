@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use revenium_store::{AppendError, End, Options, Record, Settlement, Store};
@@ -329,4 +330,30 @@ fn closing_does_not_wait_for_an_index_that_has_far_to_go() {
     let store = open(dir.path());
     assert_eq!(store.stats().index_rebuilds, 1, "the close before has waited for the rebuild");
     assert_eq!(claim_all(&store, 0).len(), 3000);
+}
+
+/// A drain at work always has something noted: a person's command beside it waited for luck.
+#[test]
+fn what_was_noted_is_waited_for_and_not_what_comes_meanwhile() {
+    let dir = fast_dir();
+    let busy: Arc<Mutex<(Option<Store>, u32)>> = Arc::default();
+    let noted_in_every_flush = busy.clone();
+    let on_flush = move |_| {
+        let (store, flushes) = &mut *noted_in_every_flush.lock().unwrap();
+        if let Some(store) = store {
+            store.put_state("busy", b"x");
+            *flushes += 1;
+        }
+    };
+    let options = Options {
+        on_flush: Some(Arc::new(on_flush)),
+        settle_within: Duration::from_secs(600),
+        ..small(dir.path(), None)
+    };
+    let store = open_with(options);
+    busy.lock().unwrap().0 = Some(store.clone());
+    store.put_state("mine", b"x");
+    let settled = store.wait_settled(LONG);
+    let (_, flushes) = std::mem::take(&mut *busy.lock().unwrap());
+    assert!(settled && flushes < 20, "{flushes} flushes");
 }

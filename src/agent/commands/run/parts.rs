@@ -14,9 +14,11 @@ mod view;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Shell;
 use super::sandbox::StandIn;
+use crate::desk::{Claims, Desk};
 use crate::exit::Failure;
 use crate::tasks::Tasks;
 
@@ -44,7 +46,11 @@ pub(super) async fn start(
     if let Some(stand_in) = stand_in {
         stand_in.serve(tasks);
     }
-    drain::start(shell, &store, tasks)?;
+    let configured: Vec<Arc<str>> =
+        shell.config.profiles.iter().map(|profile| profile.name.as_str().into()).collect();
+    let claims = Arc::new(Claims::open(&store, configured.clone()));
+    drain::start(shell, &store, claims.follow(), tasks)?;
+    shell.board.attach_desk(Desk::new(store.clone(), configured, claims));
     let relay = relay::start(shell, &store, tasks)?;
     let socket = intake::start(shell, store, tasks)?;
     Ok(Ways { socket: Some(socket), relay })

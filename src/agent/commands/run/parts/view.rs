@@ -1,21 +1,43 @@
 //! What the drain and the lanes show on the board. Pure.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::admin::{DrainView, Pace, PauseView};
+use crate::desk::{ClaimMap, is_unknown_key};
 use crate::drain::{AccountStatus, PauseStatus, PauseWhy};
 use crate::metrics::PauseReason;
 use crate::queue::LaneStats;
 
-/// The drain's accounts as the board shows them, and lanes that no configured profile drains.
-pub(super) fn view(
-    accounts: &[AccountStatus],
-    lanes: &[LaneStats],
-    configured: &BTreeSet<String>,
-) -> DrainView {
+/// Whose records are sent.
+pub(super) struct Drained<'a> {
+    /// The configured profiles.
+    pub(super) configured: &'a BTreeSet<Arc<str>>,
+    /// Unknown keys' profiles, with the profile that each is claimed for.
+    pub(super) claims: &'a ClaimMap,
+}
+
+impl Drained<'_> {
+    /// Why nothing of `profile` is sent, if nothing is.
+    fn objection(&self, profile: &str) -> Option<String> {
+        match self.claims.get(profile) {
+            _ if self.configured.contains(profile) => None,
+            Some(claimed_as) if self.configured.contains(claimed_as) => None,
+            Some(claimed_as) => Some(format!("claimed as {claimed_as}, which is not configured")),
+            None if is_unknown_key(profile) => {
+                Some(format!("unknown API key: revenium-agent profile claim {profile} --as NAME"))
+            }
+            None => Some("profile not configured".to_owned()),
+        }
+    }
+}
+
+/// The drain's accounts as the board shows them, and lanes that nobody drains.
+pub(super) fn view(accounts: &[AccountStatus], lanes: &[LaneStats], drained: &Drained<'_>) -> DrainView {
     let pauses = accounts.iter().flat_map(|account| &account.pauses).map(pause);
     DrainView {
-        pauses: pauses.chain(not_configured(lanes, configured)).collect(),
+        claims: drained.claims.clone(),
+        pauses: pauses.chain(not_sent(lanes, drained)).collect(),
         pace: accounts.iter().map(pace).collect(),
         last_delivered_at_ms: accounts
             .iter()
@@ -71,25 +93,23 @@ fn pace(account: &AccountStatus) -> Pace {
     }
 }
 
-/// A profile that records wait for and that isn't configured (any more): nothing of it is sent or
-/// dropped until it is configured again.
-fn not_configured<'a>(
-    lanes: &'a [LaneStats],
-    configured: &'a BTreeSet<String>,
-) -> impl Iterator<Item = PauseView> + 'a {
-    let waiting = lanes.iter().filter(|lane| lane.waiting > 0 && !configured.contains(&*lane.lane.profile));
+/// A profile that records wait for and that isn't configured (any more), nor claimed: nothing of it is
+/// sent or dropped until it is.
+fn not_sent(lanes: &[LaneStats], drained: &Drained<'_>) -> Vec<PauseView> {
+    let waiting = lanes.iter().filter(|lane| lane.waiting > 0);
     let profiles: BTreeSet<&str> = waiting.clone().map(|lane| &*lane.lane.profile).collect();
-    profiles.into_iter().map(move |profile| {
-        let of_profile = waiting.clone().filter(|lane| &*lane.lane.profile == profile);
-        PauseView {
+    let pause = |profile: &str| {
+        let of_profile = waiting.clone().filter(|lane| *lane.lane.profile == *profile);
+        Some(PauseView {
             profile: profile.to_owned(),
             route: None,
             reason: PauseReason::NotConfigured,
-            words: "profile not configured".to_owned(),
+            words: drained.objection(profile)?,
             since_ms: of_profile.map(|lane| lane.oldest_received_at_ms).min().unwrap_or(0),
             next_probe_ms: None,
-        }
-    })
+        })
+    };
+    profiles.into_iter().filter_map(pause).collect()
 }
 
 #[cfg(test)]
@@ -98,7 +118,7 @@ mod tests {
     use crate::queue::Lane;
 
     #[test]
-    fn records_of_a_profile_that_is_gone_show_as_paused() {
+    fn records_that_nobody_sends_show_as_paused_with_what_to_do() {
         let lane = |profile: &str, route, waiting| LaneStats {
             lane: Lane { profile: profile.into(), route },
             waiting,
@@ -106,12 +126,26 @@ mod tests {
             oldest_received_at_ms: 100 + u64::from(route),
             ledger: revenium_store::Ledger::default(),
         };
-        let lanes = [lane("here", 0, 5), lane("gone", 3, 2), lane("gone", 1, 2), lane("emptied", 0, 0)];
-        let view = view(&[], &lanes, &BTreeSet::from(["here".to_owned()]));
+        let waits = |profile| lane(profile, 0, 1);
+        let mut lanes =
+            vec![lane("here", 0, 5), lane("gone", 3, 2), lane("gone", 1, 2), lane("emptied", 0, 0)];
+        lanes.extend(["key-a", "key-b", "key-c"].map(waits));
+        let claims = [("key-a", "here"), ("key-b", "gone")];
+        let claims = claims.map(|(name, of)| (name.into(), of.into())).into();
+        let drained = Drained { configured: &BTreeSet::from(["here".into()]), claims: &claims };
+        let view = view(&[], &lanes, &drained);
         let pauses: Vec<_> =
-            view.pauses.iter().map(|pause| (pause.profile.as_str(), pause.reason, pause.since_ms)).collect();
-        assert_eq!(pauses, [("gone", PauseReason::NotConfigured, 101)]);
-        assert_eq!(view.pauses[0].words, "profile not configured");
+            view.pauses.iter().map(|p| (p.profile.as_str(), p.words.as_str(), p.since_ms)).collect();
+        let unknown = "unknown API key: revenium-agent profile claim key-c --as NAME";
+        assert_eq!(
+            pauses,
+            [
+                ("gone", "profile not configured", 101),
+                ("key-b", "claimed as gone, which is not configured", 100),
+                ("key-c", unknown, 100)
+            ]
+        );
+        assert!(view.pauses.iter().all(|pause| pause.reason == PauseReason::NotConfigured));
     }
 
     #[test]
@@ -143,7 +177,8 @@ mod tests {
             next_probe_ms: Some(9),
         };
         let account = AccountStatus { pauses: vec![status], delivered_at_ms: 0, ..AccountStatus::default() };
-        let view = view(&[account], &[], &BTreeSet::new());
+        let drained = Drained { configured: &BTreeSet::new(), claims: &ClaimMap::new() };
+        let view = view(&[account], &[], &drained);
         assert_eq!(
             (view.pauses[0].reason, view.pauses[0].words.as_str()),
             (PauseReason::Key, "Invalid API key (401)")

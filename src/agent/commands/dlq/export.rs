@@ -1,0 +1,58 @@
+//! `dlq export`.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::{Agent, ExportArgs, letters, pages, tell};
+use crate::commands::print;
+use crate::desk::{LettersRequest, Page};
+use crate::exit::{Exit, Failure, OrExit};
+
+pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
+    let agent = Agent::of(&args.config)?;
+    let Some(path) = &args.output else {
+        let count = each_line(&agent, args, print)?;
+        eprintln!("exported: {} with all that is in their events, credentials included", letters(count));
+        return Ok(Exit::Ok);
+    };
+    let mut file = create(path)?;
+    let cannot = format!("cannot write {}", path.display());
+    let written =
+        each_line(&agent, args, |lines| file.write_all(lines.as_bytes()).or_exit(Exit::Io, &cannot))
+            .and_then(|count| file.sync_all().or_exit(Exit::Io, &cannot).map(|()| count));
+    // Half a file would pass for all of it.
+    let count = written.inspect_err(|_| drop(std::fs::remove_file(path)))?;
+    let path = path.display();
+    eprintln!(
+        "exported: {} with all that is in their events, credentials included, to {path}",
+        letters(count)
+    );
+    Ok(Exit::Ok)
+}
+
+/// A new file that only its owner can read.
+fn create(path: &Path) -> Result<File, Failure> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.or_exit(Exit::Io, format_args!("cannot make {}; it must not be there yet", path.display()))
+}
+
+fn each_line(
+    agent: &Agent,
+    args: &ExportArgs,
+    mut write: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<u64, Failure> {
+    let mut count = 0;
+    pages(&args.filter.filter(), |filter, after| {
+        let page: Page = agent.ask(&LettersRequest::Export { filter: filter.clone(), after })?;
+        let mut lines = String::new();
+        for letter in &page.letters {
+            lines.push_str(&(tell::line(letter)? + "\n"));
+        }
+        count += page.letters.len() as u64;
+        write(&lines)?;
+        Ok(page.next)
+    })?;
+    Ok(count)
+}
