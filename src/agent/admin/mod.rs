@@ -15,9 +15,10 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use board::now_ms;
 pub use board::{Board, DrainView, Facts, PauseView, ProfileFacts};
 pub use control::{ControlSocket, ask};
 pub use health::{Health, judge};
 pub use route::Door;
 pub use serve::{Listener, serve};
-pub use status::{Pace, Pause, ProfileStatus, Status};
+pub use status::{Pace, Pause, ProfileStatus, SpoolStatus, Status};

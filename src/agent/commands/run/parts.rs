@@ -1,4 +1,4 @@
-//! The parts that move events, in the order they start: log, stand-in, drain, intake.
+//! The parts that move events, in the order they start: log, stand-in, drain, intake, spool.
 //!
 //! The shell is up when [`start`] is called: `/readyz` answers 503 and names what isn't ready yet,
 //! until each part has said so on the board. An error here ends the process with its exit code.
@@ -9,6 +9,7 @@ mod count;
 mod drain;
 mod intake;
 mod log;
+mod spool;
 mod view;
 
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ pub(super) async fn start(
         stand_in.serve(tasks);
     }
     drain::start(shell, &store, tasks)?;
-    let socket = intake::start(shell, store, tasks)?;
+    let socket = intake::start(shell, store.clone(), tasks)?;
+    spool::start(shell, store, tasks);
     Ok(Ways { socket: Some(socket) })
 }

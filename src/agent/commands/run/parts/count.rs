@@ -1,22 +1,26 @@
-//! What intake and drain tell, as metrics.
+//! What the ways in and the drain tell, as metrics.
 
 use std::time::Duration;
 
 use revenium_event::line::Code;
 use revenium_event::{Kind, Warning};
 
+use crate::admin::SpoolStatus;
 use crate::drain::{self, Reason};
 use crate::intake::{self, Seen};
 use crate::metrics::{Limit, Metrics, Outcome, Rejected, Via};
+use crate::spool;
 
 /// Counts what it is told.
 pub(super) struct Counted {
     metrics: Metrics,
+    via: Via,
 }
 
 impl Counted {
-    pub(super) fn new(metrics: Metrics) -> Self {
-        Self { metrics }
+    /// Counts events as coming in by `via`; the drain has no use for it.
+    pub(super) fn new(metrics: Metrics, via: Via) -> Self {
+        Self { metrics, via }
     }
 }
 
@@ -35,7 +39,7 @@ impl intake::Observer for Counted {
         self.metrics.limit_reached(Limit::Accept);
     }
     fn stored(&self, event: &Seen) {
-        self.metrics.received(Via::Socket, event.kind.code(), 1);
+        self.metrics.received(self.via, event.kind.code(), 1);
         self.metrics.tokens(&event.tokens);
     }
     fn refused(&self, code: Code) {
@@ -77,6 +81,15 @@ impl intake::Observer for Counted {
     }
     fn line_timed_out(&self) {
         self.metrics.limit_reached(Limit::LineTime);
+    }
+}
+
+impl spool::Counter for Counted {
+    fn taken(&self, bad_lines: u64) {
+        self.metrics.spool_taken(bad_lines);
+    }
+    fn looked(&self, standing: &SpoolStatus) {
+        self.metrics.set_spool(standing);
     }
 }
 

@@ -13,6 +13,7 @@ use crate::config::{DrainConfig, ProfileConfig};
 use crate::drain::{Drain, Pacing, Profile, Settings};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::keys;
+use crate::metrics::Via;
 use crate::secret::Secret;
 use crate::tasks::{Stage, Tasks};
 use crate::upstream::{ApiKey, Base, Client, Options, Target};
@@ -25,7 +26,7 @@ pub(super) fn start(shell: &Shell, store: &Arc<Store>, tasks: &mut Tasks) -> Res
     let client = Client::new(&options, &targets, |code| Kind::from_code(code).map(Kind::route))
         .or_exit(Exit::Config, "the configuration of [drain] cannot be used")?;
     let profiles = config.profiles.iter().map(|profile| follow_key(shell, profile, tasks)).collect();
-    let observer = Arc::new(Counted::new(shell.metrics.clone()));
+    let observer = Arc::new(Counted::new(shell.metrics.clone(), Via::Socket));
     let drain = Drain::new(settings(&config.drain), profiles, store.clone(), Arc::new(client), observer);
     let (status, configured) = (drain.status(), config.profiles.iter().map(|p| p.name.clone()).collect());
     let store = store.clone();

@@ -11,6 +11,7 @@ use super::count::Counted;
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::intake::{Allow, BindError, Limits, Listener, Settings, serve};
+use crate::metrics::Via;
 use crate::queue::Pulsed;
 use crate::tasks::{Stage, Tasks};
 
@@ -28,7 +29,7 @@ pub(super) fn start(shell: &Shell, store: Arc<Store>, tasks: &mut Tasks) -> Resu
     let listener = listener.map_err(|error| failure(error, &settings))?;
     let path = listener.path().to_owned();
     let queue = Arc::new(Pulsed::new(store, shell.board.pulse().clone()));
-    let observer = Arc::new(Counted::new(shell.metrics.clone()));
+    let observer = Arc::new(Counted::new(shell.metrics.clone(), Via::Socket));
     tasks.spawn(Stage::Intake, "intake", |mut stop| async move {
         // Connections that are cut off were warned about.
         serve(listener, queue, settings, observer, async move { stop.requested().await }, STOP_MAX).await;
@@ -42,22 +43,36 @@ fn settings(config: &Config) -> Settings {
     let socket = &config.socket;
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let limits = Limits::default();
-    // What is appended together fits an eighth of a segment: a batch, and one event more.
-    let batch_bytes_max = usize::try_from(config.store.segment_bytes / 32).unwrap_or(usize::MAX);
     Settings {
         path: socket.path.clone(),
         mode: socket.mode,
-        allow: Allow::new(socket.allow_uids.clone(), socket.allow_gids.clone()),
-        profiles: config.profiles.iter().map(|profile| profile.name.as_str().into()).collect(),
+        allow: allow(config),
+        profiles: profiles(config),
         limits: Limits {
             connections_max: count(socket.connections_max),
             connections_per_uid_max: count(socket.connections_per_uid_max),
             lines_per_second_per_uid_max: socket.lines_per_second_per_uid_max,
             line_timeout: socket.line_timeout,
-            batch_bytes_max: limits.batch_bytes_max.min(batch_bytes_max),
+            batch_bytes_max: batch_bytes_max(config),
             ..limits
         },
     }
+}
+
+/// Who may send, over the socket or by way of a file.
+pub(super) fn allow(config: &Config) -> Allow {
+    Allow::new(config.socket.allow_uids.clone(), config.socket.allow_gids.clone())
+}
+
+/// The profiles that events may be for.
+pub(super) fn profiles(config: &Config) -> Vec<Arc<str>> {
+    config.profiles.iter().map(|profile| profile.name.as_str().into()).collect()
+}
+
+/// What is appended together fits an eighth of a segment: a batch, and one event more.
+pub(super) fn batch_bytes_max(config: &Config) -> usize {
+    let of_segment = usize::try_from(config.store.segment_bytes / 32).unwrap_or(usize::MAX);
+    Limits::default().batch_bytes_max.min(of_segment)
 }
 
 fn failure(error: BindError, settings: &Settings) -> Failure {
