@@ -3,11 +3,12 @@
 //! Read from `/etc/passwd` and `/etc/group`, bounded, and only when something is to be said; whoever
 //! is known elsewhere (a directory service) is called by number. Decides nothing.
 
-use std::fmt::Write;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::fs::Access;
 
 /// Most bytes that are read of either file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -54,21 +55,22 @@ impl Names {
     }
 }
 
-/// What a user does about `path`, which is somebody else's although it has to be the agent's: a sentence
-/// with the command. `None` if it is ours, or we are root, or it cannot be looked at.
-pub(crate) fn foreign(path: &Path) -> Option<String> {
+/// What to do about `path`, which this user may not write although the agent has to: a sentence with the
+/// command, which mends all of `root`. `None` if it is ours, or writable, or cannot be looked at.
+pub(crate) fn foreign(path: &Path, root: &Path) -> Option<String> {
     let own = rustix::process::geteuid().as_raw();
     let found = std::fs::symlink_metadata(path).ok()?;
-    if own == 0 || found.uid() == own {
+    if found.uid() == own || rustix::fs::access(path, Access::WRITE_OK).is_ok() {
         return None;
     }
     let names = Names::read();
-    let (owner, own_name) = (names.user(found.uid()), names.user(own));
+    let (owner, runs_as) = (names.user(found.uid()), names.user(own));
     let chown = names.user_name(own).map_or_else(|| own.to_string(), str::to_owned);
-    let path = path.display();
-    let mut text = format!("{path} belongs to {owner}, and this agent runs as {own_name}");
-    let _ = write!(text, ": an agent was run as somebody else; as root, `chown -R {chown}: {path}`");
-    Some(text)
+    let (path, root) = (path.display(), root.display());
+    Some(format!(
+        "{path} belongs to {owner}, and this agent runs as {runs_as}; if an agent was run as {owner} before, \
+         `chown -R {chown} {root}` as root"
+    ))
 }
 
 fn text(path: &str) -> String {

@@ -7,8 +7,11 @@ mod bad_input;
 mod crash;
 mod damage;
 mod disk;
+mod hand_in;
 mod key;
 mod send;
+mod spool;
+mod spool_kill;
 #[path = "../support/mod.rs"]
 mod support;
 mod upstream;

@@ -5,14 +5,14 @@
 //! in it; a file is looked at by what `lstat` says of its name, and opened only if it may be one of ours.
 
 use std::fmt;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use revenium_emitter::place::SYSTEM_SPOOL;
 use revenium_event::{Producer, spool};
-use rustix::fs::{AtFlags, Dir, FileType};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags};
 
 /// Entries that are looked at in one go; those behind them wait until these are gone.
 const ENTRIES_MAX: usize = 100_000;
@@ -117,7 +117,8 @@ pub(crate) struct Listing {
 impl Folder {
     /// Opens `path` and sees that it can be trusted.
     pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
-        let dir = match File::open(path) {
+        let flags = (OFlags::DIRECTORY | OFlags::CLOEXEC).bits().cast_signed();
+        let dir = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Ok(dir) => dir,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(FolderError::Missing(path.to_owned()));
@@ -125,9 +126,6 @@ impl Folder {
             Err(error) => return Err(fault("open", path)(error)),
         };
         let found = dir.metadata().map_err(fault("look at", path))?;
-        if !found.is_dir() {
-            return Err(fault("list", path)(io::ErrorKind::NotADirectory.into()));
-        }
         let (mode, own) = (found.mode() & 0o7777, rustix::process::geteuid().as_raw());
         if found.uid() != own && found.uid() != 0 {
             let names = crate::user::Names::read();

@@ -88,6 +88,11 @@ impl Memory {
         self.note(found, State::Unremovable, why)
     }
 
+    /// The file is gone.
+    pub(super) fn forget(&mut self, found: &Found) {
+        self.files.remove(&found.name);
+    }
+
     /// Whether a strange name is news.
     pub(super) fn is_new(&mut self, strange: &str) -> bool {
         self.strange.len() < STRANGE_MAX && self.strange.insert(strange.to_owned())

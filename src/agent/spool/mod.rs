@@ -27,9 +27,9 @@ use std::time::{Duration, Instant};
 use revenium_event::limits::LINE_BYTES_MAX;
 use tracing::{info, warn};
 
-pub(crate) use file::{Entry, Lines, NotOpened, SpoolFile};
+pub(crate) use file::{Entry, Lines, NotOpened, Place, SpoolFile};
 pub(crate) use folder::{BAD, Folder, FolderError, Found, Listing};
-pub(crate) use keep::{Draft, Keep, KeepError};
+pub(crate) use keep::{Draft, Keep};
 
 use crate::admin::{SpoolStatus, now_ms};
 use crate::intake::{Allow, Door, Observer};
@@ -101,7 +101,7 @@ pub async fn run<Q: Queue>(
         settings;
     let keep = Keep::new(quarantine, quarantine_bytes_max);
     let desk = Desk { queue, door, allow, observer, keep, batch_lines_max, batch_bytes_max };
-    let mut places: Vec<Place> = dirs.into_iter().map(Place::new).collect();
+    let mut places: Vec<Spot> = dirs.into_iter().map(Spot::new).collect();
     let mut runner = Runner { desk, counter, standing };
     loop {
         for place in &mut places {
@@ -116,14 +116,14 @@ pub async fn run<Q: Queue>(
 }
 
 /// A folder that is configured.
-struct Place {
+struct Spot {
     path: PathBuf,
     memory: Memory,
     /// What was left after the last visit.
     left: SpoolStatus,
 }
 
-impl Place {
+impl Spot {
     fn new(path: PathBuf) -> Self {
         Self { path, memory: Memory::default(), left: SpoolStatus::default() }
     }
@@ -137,7 +137,7 @@ struct Runner<Q> {
 
 impl<Q: Queue> Runner<Q> {
     /// Takes in what is due in one folder.
-    async fn visit(&mut self, place: &mut Place, stop: &Stop) {
+    async fn visit(&mut self, place: &mut Spot, stop: &Stop) {
         let Some((folder, listing)) = look(place).await else { return };
         warn_of_strange(place, &listing);
         let due = place.memory.due(&listing, Instant::now());
@@ -157,7 +157,7 @@ impl<Q: Queue> Runner<Q> {
         place.left = standing(&listing, &gone, &place.memory);
     }
 
-    fn is_allowed_to_go_on(&self, place: &mut Place) -> bool {
+    fn is_allowed_to_go_on(&self, place: &mut Spot) -> bool {
         if place.memory.has_room() {
             return true;
         }
@@ -174,7 +174,7 @@ impl<Q: Queue> Runner<Q> {
     /// Remembers and tells what became of a file; breaks if others would fare no better.
     fn settle(
         &self,
-        place: &mut Place,
+        place: &mut Spot,
         folder: &Folder,
         found: &Found,
         outcome: Outcome,
@@ -189,8 +189,9 @@ impl<Q: Queue> Runner<Q> {
                     warn!(%file, uid, bad, "bad lines of a spool file are in quarantine");
                 }
                 self.counter.taken(bad);
+                memory.forget(found);
             }
-            Outcome::Elsewhere => {}
+            Outcome::Elsewhere => memory.forget(found),
             Outcome::LeftAlone(why) => {
                 if memory.left_alone(found, &why) {
                     warn!(%file, why, "a spool file is left alone");
@@ -217,7 +218,7 @@ impl<Q: Queue> Runner<Q> {
     }
 
     /// Shows how all folders look.
-    async fn show(&self, places: &[Place]) {
+    async fn show(&self, places: &[Spot]) {
         let mut all = SpoolStatus::default();
         for place in places {
             all.add(&place.left);
@@ -244,7 +245,7 @@ fn how_to_remove(folder: &Folder) -> String {
 }
 
 /// Opens and lists a folder; says once what is in the way.
-async fn look(place: &mut Place) -> Option<(Arc<Folder>, Listing)> {
+async fn look(place: &mut Spot) -> Option<(Arc<Folder>, Listing)> {
     let path = place.path.clone();
     let looked = blocking(move || {
         let folder = Folder::open_or_make(&path)?;
@@ -276,7 +277,7 @@ async fn look(place: &mut Place) -> Option<(Arc<Folder>, Listing)> {
     }
 }
 
-fn warn_of_strange(place: &mut Place, listing: &Listing) {
+fn warn_of_strange(place: &mut Spot, listing: &Listing) {
     for (name, why) in &listing.strange {
         if place.memory.is_new(name) {
             warn!(folder = %place.path.display(), name, why, "not a spool file: left alone, never opened");

@@ -22,6 +22,9 @@ use crate::tasks::Tasks;
 /// What must report `ready` on the board before `/readyz` answers 200.
 pub(super) const NAMES: [&str; 3] = [log::LOG, log::INDEX, intake::SOCKET];
 
+/// What the parts make in the data directory.
+pub(super) const FOLDERS: [&str; 2] = [log::DIR, spool::QUARANTINE];
+
 /// How long connections may take to be read to their end and acknowledged when the agent stops.
 pub(super) use intake::STOP_MAX as INTAKE_STOP_MAX;
 

@@ -1,6 +1,6 @@
 //! The Unix socket.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +75,12 @@ pub(super) fn batch_bytes_max(config: &Config) -> usize {
     Limits::default().batch_bytes_max.min(of_segment)
 }
 
+/// Whose the socket or its folder is, if that is why we may not listen.
+fn foreign(socket: &Path) -> Option<String> {
+    let of = |path: &Path| crate::user::foreign(path, path);
+    of(socket).or_else(|| of(socket.parent()?))
+}
+
 fn failure(error: BindError, settings: &Settings) -> Failure {
     let exit = match error {
         BindError::InUse { .. } => Exit::Temporary,
@@ -83,6 +89,12 @@ fn failure(error: BindError, settings: &Settings) -> Failure {
             Exit::Config
         }
     };
-    let context = format!("cannot listen on {} (socket.path)", settings.path.display());
+    let mut context = format!("cannot listen on {} (socket.path)", settings.path.display());
+    if let BindError::Io { source, .. } = &error
+        && source.kind() == std::io::ErrorKind::PermissionDenied
+        && let Some(foreign) = foreign(&settings.path)
+    {
+        context = format!("{context}: {foreign}");
+    }
     Failure { exit, error: anyhow::Error::from(error).context(context) }
 }
