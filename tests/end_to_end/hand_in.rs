@@ -70,7 +70,7 @@ fn a_hand_in_goes_on_through_a_kill_of_the_agent() {
     let sandbox = home.sandbox(&[]);
     home.deliver_to(&sandbox, "spool.dirs = []\n");
     let dir = home.path("mine");
-    SpoolFile::with_events(1, 1, 40_000).put(&dir);
+    SpoolFile::with_events(1, 1, 10_000).put(&dir);
     let mut agent = home.start();
     let mut send = home.command(&["send", "--socket", "agent.sock", "--spool", "mine"]);
     let sending = send.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
@@ -83,10 +83,10 @@ fn a_hand_in_goes_on_through_a_kill_of_the_agent() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(
         (output.status.code(), &*output.stdout),
-        (Some(0), &b"durable: 40000 events of 1 file\n"[..]),
+        (Some(0), &b"durable: 10000 events of 1 file\n"[..]),
         "{said}"
     );
     home.wait_drained();
-    assert_eq!(billed(&sandbox).len(), 40_000);
+    assert_eq!(billed(&sandbox).len(), 10_000);
     agent.stop();
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use revenium_agent::sandbox::What;
 
+use crate::disk::event;
 use crate::support::{Home, Line, Sandbox, SpoolFile, completion, names, spool_files, until, unused_address};
 
 /// The `transactionId`s that were billed; fails if one was twice.
@@ -168,34 +169,23 @@ fn a_full_log_leaves_spool_files_where_they_are_until_there_is_room() {
     let agent = home.start();
     let mut line = Line::connect(&home.socket());
     let mut acknowledged = 0;
+    let mark = |event: String, id: &str| event.replacen('{', &format!("{{\"transactionId\":\"{id}\","), 1);
     for filler_bytes in [700_000, 10_000] {
         loop {
-            let filler = "y".repeat(filler_bytes);
-            let event = completion("large").replacen(
-                '{',
-                &format!("{{\"transactionId\":\"s-{acknowledged}\",\"filler\":\"{acknowledged}{filler}\","),
-                1,
-            );
-            let answer = line.ask(&event);
+            let answer = line.ask(&mark(event(acknowledged, filler_bytes), &format!("s-{acknowledged}")));
             if answer["ok"] != true {
                 assert_eq!(answer["code"], "full", "{answer}");
                 break;
             }
             acknowledged += 1;
+            assert!(acknowledged < 10_000, "a log of 64 MiB takes no more than that");
         }
     }
     let dir = home.path("spool");
     let mut file = SpoolFile::new(4, 1);
     for n in 1..=30 {
-        file.line(&completion("large").replacen(
-            '{',
-            &format!(
-                "{{\"n\":{n},\"transactionId\":\"{}\",\"filler\":\"{}\",",
-                file.transaction(n),
-                "z".repeat(500_000)
-            ),
-            1,
-        ));
+        let large = mark(event(100_000 + n, 500_000), &file.transaction(n));
+        file.line(&large.replacen('{', &format!("{{\"n\":{n},"), 1));
     }
     let path = file.put(&dir);
     let status =
@@ -211,7 +201,7 @@ fn a_full_log_leaves_spool_files_where_they_are_until_there_is_room() {
     until("taken", || path.exists(), |exists| !exists);
     home.wait_drained();
     let all = billed(&sandbox);
-    assert_eq!(all.len(), acknowledged + 30);
+    assert_eq!(all.len() as u64, acknowledged + 30);
     home.wait_status("nothing is left", |status| status["spool"]["problems"] == serde_json::json!([]));
     assert_eq!(agent.stop().code, Some(0));
 }

@@ -37,7 +37,7 @@ fn spool_files_are_stored_once_however_often_the_agent_is_killed() {
     let put = |dice: &mut Dice, next: &mut [u64; 4]| {
         let producer = dice.below(4);
         let first = &mut next[usize::try_from(producer).expect("small")];
-        let count_max = if dice.below(4) == 0 { 4000 } else { 40 };
+        let count_max = if dice.below(4) == 0 { 1200 } else { 40 };
         let count = 1 + dice.below(count_max);
         let id = u8::try_from(producer + 1).expect("small");
         SpoolFile::with_events(id, *first, count).put(&dir);
@@ -107,14 +107,10 @@ fn stopping_in_the_middle_of_a_file_is_quick_and_leaves_the_rest_for_later() {
     home.deliver_to(&sandbox, "");
     let dir = home.path("spool");
     for first in 0..4 {
-        SpoolFile::with_events(1, 1 + first * 40_000, 40_000).put(&dir);
+        SpoolFile::with_events(1, 1 + first * 10_000, 10_000).put(&dir);
     }
     let agent = home.start();
-    until(
-        "it has begun",
-        || agent.metric("revenium_agent_events_committed_total"),
-        |events| *events >= 1000.0,
-    );
+    until("it has begun", || agent.metric("revenium_agent_events_committed_total"), |events| *events > 0.0);
     let ended = agent.stop();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(!ended.stderr.contains("did not stop in time"), "{}", ended.stderr);
@@ -122,7 +118,7 @@ fn stopping_in_the_middle_of_a_file_is_quick_and_leaves_the_rest_for_later() {
     let agent = home.start();
     until("the folder is empty", || spool_files(&dir), |files| files.is_empty());
     home.wait_drained();
-    assert_eq!(billed(&sandbox).len(), 160_000);
+    assert_eq!(billed(&sandbox).len(), 40_000);
     agent.stop();
 }
 
