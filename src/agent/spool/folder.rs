@@ -31,7 +31,7 @@ pub(crate) const BAD: &str = "bad";
 
 /// The system's spool: its group may put files in and not look at others', and only their owners and
 /// the folder's take files out.
-const SYSTEM_MODE: u32 = 0o3730;
+pub(super) const SYSTEM_MODE: u32 = 0o3730;
 
 /// Any other spool is its user's.
 const OWN_MODE: u32 = 0o700;
@@ -227,7 +227,7 @@ impl Folder {
 }
 
 /// Makes a folder with this mode, whatever the umask, and our group.
-fn make(path: &Path, mode: u32) -> Result<(), FolderError> {
+pub(super) fn make(path: &Path, mode: u32) -> Result<(), FolderError> {
     let mut builder = fs::DirBuilder::new();
     // Where the machine keeps its spools is for an administrator to make.
     builder.mode(OWN_MODE).recursive(mode == OWN_MODE).create(path).map_err(fault("make", path))?;
