@@ -243,11 +243,20 @@ fn a_service(reader: &Reader) {
         "revenium-agent send - < events.jsonl",
     ]);
     assert_eq!(sent, "durable: 1 event\ndurable: 2 events\n");
+    let spool = reader.path(".local/state/revenium/spool");
+    fs::create_dir_all(&spool).expect("made");
+    let producer = revenium_event::Producer::from_bytes([7; 16]);
+    let hello = format!("{{\"hello\":{{\"v\":1,\"producer\":\"{producer}\"}}}}\n");
+    let numbered = event.replacen('{', "{\"n\":1,", 1);
+    let name = revenium_event::spool::file_name(producer, 1);
+    fs::write(spool.join(&name), format!("{hello}{numbered}\n")).expect("written");
+    let sent = reader.run(&["revenium-agent send --spool ~/.local/state/revenium/spool"]);
+    assert_eq!((&*sent, spool.join(name).exists()), ("durable: 1 event of 1 file\n", false));
     let status = reader.try_to(&["revenium-agent status"]);
     // 1: the key is missing and the upstream is away, which is what status is for.
     assert!(status.status.code().is_some_and(|code| code < 2), "{}", said(&status));
-    assert!(said(&status).contains("3 waiting"), "{}", said(&status));
+    assert!(said(&status).contains("4 waiting"), "{}", said(&status));
     let metrics = reader.run(&["curl -s http://127.0.0.1:8792/metrics"]);
-    assert!(metrics.contains("revenium_agent_events_committed_total 3"), "{metrics}");
+    assert!(metrics.contains("revenium_agent_events_committed_total 4"), "{metrics}");
     agent.stop();
 }
