@@ -269,12 +269,21 @@ fn a_service(reader: &Reader) {
         "revenium-agent send - < events.jsonl",
     ]);
     assert_eq!(sent, "durable: 1 event\ndurable: 2 events\n");
+    let spool = reader.path(".local/state/revenium/spool");
+    fs::create_dir_all(&spool).expect("made");
+    let producer = revenium_event::Producer::from_bytes([7; 16]);
+    let hello = format!("{{\"hello\":{{\"v\":1,\"producer\":\"{producer}\"}}}}\n");
+    let numbered = event.replacen('{', "{\"n\":1,", 1);
+    let name = revenium_event::spool::file_name(producer, 1);
+    fs::write(spool.join(&name), format!("{hello}{numbered}\n")).expect("written");
+    let sent = reader.run(&["revenium-agent send --spool ~/.local/state/revenium/spool"]);
+    assert_eq!((&*sent, spool.join(name).exists()), ("durable: 1 event of 1 file\n", false));
     let status = reader.try_to(&["revenium-agent status"]);
     // 1: the key is missing and the upstream is away, which is what status is for.
     assert!(status.status.code().is_some_and(|code| code < 2), "{}", said(&status));
-    assert!(said(&status).contains("3 waiting"), "{}", said(&status));
+    assert!(said(&status).contains("4 waiting"), "{}", said(&status));
     let metrics = reader.run(&["curl -s http://127.0.0.1:8792/metrics"]);
-    assert!(metrics.contains("revenium_agent_events_committed_total 3"), "{metrics}");
+    assert!(metrics.contains("revenium_agent_events_committed_total 4"), "{metrics}");
     dead_letters(reader);
     agent.stop();
 }
@@ -287,8 +296,8 @@ fn dead_letters(reader: &Reader) {
     assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
     let listed = reader.run(&["revenium-agent dlq list"]);
     assert!(listed.contains("profile nobody is not configured here"), "{listed}");
-    assert!(reader.run(&["revenium-agent dlq show 4"]).contains("\"inputTokenCount\": 1"));
-    let edit = reader.script(&["revenium-agent dlq edit 4"]);
+    assert!(reader.run(&["revenium-agent dlq show 5"]).contains("\"inputTokenCount\": 1"));
+    let edit = reader.script(&["revenium-agent dlq edit 5"]);
     let edited = reader.shell(&format!("export EDITOR='sed -i s/nobody/default/'; {edit}")).output();
     assert!(edited.as_ref().expect("sh runs").status.success(), "{}", said(&edited.expect("sh runs")));
     let retried = reader.try_to(&["revenium-agent dlq retry --all"]);
@@ -298,10 +307,10 @@ fn dead_letters(reader: &Reader) {
     assert!(exported.contains("\"reason\":\"refused-at-intake\""), "{exported}");
     assert_eq!(reader.run(&["revenium-agent dlq discard --all --yes"]), "discarded: 1 letter\n");
     let listed = reader.run(&["revenium-agent profile list"]);
-    assert!(listed.contains("4 waiting; 0 dead"), "{listed}");
+    assert!(listed.contains("5 waiting; 0 dead"), "{listed}");
     let claimed = reader.try_to(&["revenium-agent profile claim key-5d3f0a12 --as default"]);
     assert!(said(&claimed).contains("no event came with key-5d3f0a12"), "{}", said(&claimed));
     let flushed = reader.try_to(&["revenium-agent flush --deadline 30s"]);
     assert_eq!(flushed.status.code(), Some(1));
-    assert!(said(&flushed).contains("4 waiting (4 completion of default)"), "{}", said(&flushed));
+    assert!(said(&flushed).contains("5 waiting (5 completion of default)"), "{}", said(&flushed));
 }

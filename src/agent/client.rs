@@ -5,6 +5,7 @@
 //! a window, reconnecting and sending again.
 
 mod courier;
+mod denied;
 
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -73,6 +74,9 @@ pub enum ClientError {
         /// Where it was looked for, and what the system said.
         tried: Vec<(PathBuf, io::Error)>,
     },
+    /// The agent is there, and this user may not talk to it.
+    #[error("{0}")]
+    Denied(String),
     /// The agent neither took nor answered anything for this long.
     #[error("the agent did not answer within {} s", .0.as_secs_f64())]
     TimedOut(Duration),
@@ -102,7 +106,10 @@ impl Client {
                 Err(error) => tried.push((place.clone(), error)),
             }
         }
-        Err(ClientError::NotReachable { tried })
+        match tried.iter().find_map(|(place, error)| denied::explain(place, error)) {
+            Some(words) => Err(ClientError::Denied(words)),
+            None => Err(ClientError::NotReachable { tried }),
+        }
     }
 
     fn over(stream: UnixStream, timeout: Duration) -> io::Result<Self> {

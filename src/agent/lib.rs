@@ -18,8 +18,10 @@ pub mod relay;
 pub mod sandbox;
 pub mod secret;
 pub mod signals;
+pub mod spool;
 pub mod tasks;
 pub mod upstream;
+pub(crate) mod user;
 
 /// An error and its causes in one line, as it is printed and logged: `what: why: why`.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

@@ -90,7 +90,7 @@ fn a_full_disk_refuses_events_and_room_lets_them_in_again() {
 }
 
 /// An event with so many bytes that compress badly.
-fn event(number: u64, filler_bytes: usize) -> String {
+pub(crate) fn event(number: u64, filler_bytes: usize) -> String {
     let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut text = String::new();
     while text.len() < filler_bytes {

@@ -10,10 +10,13 @@ mod crowd;
 mod damage;
 mod disk;
 mod flush;
+mod hand_in;
 mod key;
 mod letters;
 mod relay;
 mod send;
+mod spool;
+mod spool_kill;
 #[path = "../support/mod.rs"]
 mod support;
 mod upstream;

@@ -9,10 +9,12 @@ mod agent;
 mod http;
 mod sandbox;
 mod socket;
+mod spool;
 mod wait;
 
 pub(crate) use agent::{Agent, Ended, Home, KEY, OTHER_KEY, assert_no_secret, names};
 pub(crate) use http::{Answer, Http};
 pub(crate) use sandbox::{Billed, Sandbox, unused_address};
 pub(crate) use socket::{Line, Producer, completion};
+pub(crate) use spool::{SpoolFile, spool_files};
 pub(crate) use wait::until;

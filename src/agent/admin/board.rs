@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use revenium_event::Kind;
 use tokio::sync::watch;
 
-use super::{Pace, Pause, ProfileStatus, Status, judge};
+use super::{Pace, Pause, ProfileStatus, SpoolStatus, Status, judge};
 use crate::admin::Health;
 use crate::desk::{ClaimMap, Desk};
 use crate::guarantee::Guarantee;
@@ -95,6 +95,7 @@ pub struct Board {
     queue: OnceLock<View<QueueStats>>,
     drain: OnceLock<View<DrainView>>,
     desk: OnceLock<Desk>,
+    spool: OnceLock<View<SpoolStatus>>,
 }
 
 impl Board {
@@ -109,6 +110,7 @@ impl Board {
             queue: OnceLock::new(),
             drain: OnceLock::new(),
             desk: OnceLock::new(),
+            spool: OnceLock::new(),
         }
     }
 
@@ -165,6 +167,11 @@ impl Board {
         self.desk.get()
     }
 
+    /// Shows what lies in the spool folders from now on. The first call counts.
+    pub fn attach_spool(&self, view: impl Fn() -> SpoolStatus + Send + Sync + 'static) {
+        let _ = self.spool.set(Box::new(view));
+    }
+
     /// The queue's counts, once it is attached.
     pub fn queue_stats(&self) -> Option<QueueStats> {
         self.queue.get().map(|stats| stats())
@@ -203,6 +210,7 @@ impl Board {
             waiting_for: self.waiting_for(),
             stalled: self.stalled(),
             refusing: self.pulse.refusing(Instant::now()),
+            spool: self.spool.get().map(|view| view()).unwrap_or_default(),
         };
         status.oldest_age_s = status.profiles.iter().filter_map(|profile| profile.oldest_age_s).max();
         (status.health, status.reasons) = judge(&status);

@@ -81,6 +81,12 @@ pub fn judge(status: &Status) -> (Health, Vec<String>) {
     add(Health::Degraded, s.quarantine_bytes > 0, &|| {
         format!("{} damaged bytes are quarantined; {} events were lost", s.quarantine_bytes, s.lost)
     });
+    for problem in &s.spool.problems {
+        add(Health::Degraded, true, &|| format!("spool: {problem}"));
+    }
+    add(Health::Degraded, s.spool.quarantine_bytes > 0, &|| {
+        format!("bad lines of spool files are kept in {}/spool-quarantine: look at them", s.data_dir)
+    });
     add(Health::Degraded, !s.guarantee.flushed, &|| format!("durability is {}", s.guarantee.text));
 
     let health = reasons.iter().map(|(health, _)| *health).max().unwrap_or(Health::Ok);
@@ -96,7 +102,7 @@ mod tests {
     #[test]
     fn health_is_the_worst_of_its_reasons() {
         type Spoil = fn(&mut Status);
-        let table: [(Spoil, Health, &[&str]); 16] = [
+        let table: [(Spoil, Health, &[&str]); 18] = [
             (|_| {}, Health::Ok, &[]),
             (
                 |s| s.stalled = Some("the log has not moved for 40 s".to_owned()),
@@ -156,6 +162,18 @@ mod tests {
                 |s| (s.quarantine_bytes, s.lost) = (512, 2),
                 Health::Degraded,
                 &["512 damaged bytes are quarantined; 2 events were lost"],
+            ),
+            (
+                |s| s.spool.problems = vec!["/s/f.jsonl: the log is full".to_owned()],
+                Health::Degraded,
+                &["spool: /s/f.jsonl: the log is full"],
+            ),
+            (
+                |s| (s.spool.quarantine_bytes, s.spool.left_alone) = (4096, 1),
+                Health::Degraded,
+                &[
+                    "bad lines of spool files are kept in /var/lib/revenium-agent/spool-quarantine: look at them",
+                ],
             ),
             (
                 |s| {

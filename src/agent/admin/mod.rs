@@ -17,9 +17,10 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use board::now_ms;
 pub use board::{Board, DrainView, Facts, PauseView, ProfileFacts};
 pub use control::{AskError, ControlSocket, ask, post};
 pub use health::{Health, judge};
 pub use route::Door;
 pub use serve::{Listener, serve};
-pub use status::{Pace, Pause, ProfileStatus, Status};
+pub use status::{Pace, Pause, ProfileStatus, SpoolStatus, Status};

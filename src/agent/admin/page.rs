@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Status;
-use crate::commands::status::{age, bytes, pace_words};
+use crate::commands::status::{age, bytes, pace_words, spool_words};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}\
     table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .8rem .3rem 0;\
@@ -47,6 +47,9 @@ pub(super) fn render(status: &Status) -> String {
         ("instance", status.instance.clone()),
     ] {
         push(&mut html, &["<tr><th>", "<td>", ""], &[name, &value]);
+    }
+    if let Some(spool) = spool_words(&status.spool) {
+        push(&mut html, &["<tr><th>", "<td>", ""], &["spool", &spool]);
     }
     for pace in &status.pace {
         let value = pace_words(pace);

@@ -55,6 +55,38 @@ pub struct Status {
     /// Why events are refused, if the log refused the last ones.
     #[serde(default)]
     pub refusing: Option<String>,
+    /// What lies in the spool folders.
+    #[serde(default)]
+    pub spool: SpoolStatus,
+}
+
+/// What lies in the spool folders, all together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpoolStatus {
+    /// Files that wait to be taken in.
+    pub waiting_files: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
+    /// Since when the oldest of them was not written to, in seconds.
+    pub oldest_age_s: Option<u64>,
+    /// What is there and is not taken in.
+    pub left_alone: u64,
+    /// Bytes of bad lines that are kept for a person.
+    pub quarantine_bytes: u64,
+    /// What stands in the way, one sentence a folder.
+    pub problems: Vec<String>,
+}
+
+impl SpoolStatus {
+    /// Adds what lies in another folder.
+    pub fn add(&mut self, other: &Self) {
+        self.waiting_files += other.waiting_files;
+        self.waiting_bytes += other.waiting_bytes;
+        self.oldest_age_s = self.oldest_age_s.max(other.oldest_age_s);
+        self.left_alone += other.left_alone;
+        self.quarantine_bytes += other.quarantine_bytes;
+        self.problems.extend_from_slice(&other.problems);
+    }
 }
 
 /// One profile.

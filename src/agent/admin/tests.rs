@@ -44,6 +44,7 @@ pub(crate) fn healthy() -> Status {
         waiting_for: Vec::new(),
         stalled: None,
         refusing: None,
+        spool: SpoolStatus::default(),
     }
 }
 

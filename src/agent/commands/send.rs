@@ -4,6 +4,7 @@
 //! until each is durable or refused, and never longer than `--timeout` without anything moving.
 
 mod event;
+mod spool;
 #[cfg(test)]
 mod tests;
 
@@ -54,6 +55,10 @@ pub struct SendArgs {
     /// Read events from this file, one JSON object a line
     #[arg(long, value_name = "FILE", conflicts_with = "EventArgs")]
     pub file: Option<PathBuf>,
+    /// Hand in the spool files of this folder that are yours: each goes once all of its events are
+    /// durable; lines that cannot be sent are kept in DIR/bad
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["stdin", "file", "EventArgs", "profile", "kind"])]
+    pub spool: Option<PathBuf>,
     /// Which profile the events are for, unless they name one [default: default]
     #[arg(long, value_name = "NAME", value_parser = profile)]
     pub profile: Option<String>,
@@ -80,6 +85,10 @@ pub fn run(args: &SendArgs, stdin: impl Read, mut out: impl Write, mut err: impl
     if std::env::var("REVENIUM_METERING_DISABLED").is_ok_and(|value| value == "1") {
         let _ = writeln!(err, "nothing is sent: REVENIUM_METERING_DISABLED is 1");
         return EXIT_DURABLE;
+    }
+    if let Some(dir) = &args.spool {
+        let options = spool::Options { places: places(args), timeout: args.timeout.unwrap_or(TIMEOUT) };
+        return spool::run(dir, &options, args.json, out, err);
     }
     let source = match source(args, stdin) {
         Ok(source) => source,
@@ -143,22 +152,22 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoAgent(error) => {
-                write!(f, "{error}")?;
-                if matches!(error, ClientError::NotReachable { .. }) {
-                    write!(
-                        f,
-                        "\nstart it with `revenium-agent run`, or name its socket with --socket or \
-                         REVENIUM_AGENT_SOCKET"
-                    )?;
-                }
-                Ok(())
-            }
+            Self::NoAgent(error) => write!(f, "{error}{}", hint(error)),
             Self::Unconfirmed(Unconfirmed { events, cause, .. }) => {
                 write!(f, "{cause}; events not confirmed: {events} (durable or not)")
             }
             Self::Input { error, .. } => write!(f, "cannot read the events: {error}"),
         }
+    }
+}
+
+/// What to do when nobody listens.
+fn hint(error: &ClientError) -> &'static str {
+    match error {
+        ClientError::NotReachable { .. } => {
+            "\nstart it with `revenium-agent run`, or name its socket with --socket or REVENIUM_AGENT_SOCKET"
+        }
+        _ => "",
     }
 }
 
@@ -172,11 +181,18 @@ fn source<'a>(args: &SendArgs, stdin: impl Read + 'a) -> Result<Source<'a>, Stri
     }
     let event = args.event.json();
     if event.is_empty() {
-        return Err("nothing to send: give --model and the like, --file FILE, or - for lines from standard \
-                    input"
-            .to_owned());
+        return Err(
+            "nothing to send: give --model and the like, --file FILE, --spool DIR, or - for lines from \
+                    standard input"
+                .to_owned(),
+        );
     }
     Ok(Source::Event(event))
+}
+
+/// Where the agent may be.
+fn places(args: &SendArgs) -> Vec<PathBuf> {
+    args.socket.clone().map_or_else(place::sockets, |path| vec![path])
 }
 
 fn deliver(
@@ -184,10 +200,9 @@ fn deliver(
     source: Source<'_>,
     report: &mut dyn FnMut(Delivery<'_>),
 ) -> Result<u64, Failure> {
-    let places = args.socket.clone().map_or_else(place::sockets, |path| vec![path]);
     let timeout = args.timeout.unwrap_or(TIMEOUT);
     let mut courier =
-        Courier::connect(places, args.profile.clone(), timeout, report).map_err(Failure::NoAgent)?;
+        Courier::connect(places(args), args.profile.clone(), timeout, report).map_err(Failure::NoAgent)?;
     let read = match source {
         Source::Event(event) => courier.send(1, &with_kind(&event, args.kind)).map(|()| Ok(())),
         Source::Lines(input) => send_lines(input, args.kind, &mut courier),

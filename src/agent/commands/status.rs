@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{data_dir, no_answer, plain};
-use crate::admin::{self, Health, Pace, Status};
+use crate::admin::{self, Health, Pace, SpoolStatus, Status};
 use crate::cli::StatusArgs;
 use crate::exit::{Exit, Failure, OrExit};
 
@@ -35,6 +35,9 @@ fn render(status: &Status) -> String {
             status.damaged_regions, status.lost
         );
     }
+    if let Some(spool) = spool_words(&status.spool) {
+        let _ = writeln!(text, "spool        {spool}");
+    }
     for pace in &status.pace {
         let _ = writeln!(text, "pace         {}: {}", plain(&pace.account), plain(&pace_words(pace)));
     }
@@ -62,6 +65,22 @@ fn render(status: &Status) -> String {
         }
     }
     text
+}
+
+/// What lies in the spool folders, if anything does.
+pub(crate) fn spool_words(spool: &SpoolStatus) -> Option<String> {
+    let mut words = Vec::new();
+    if spool.waiting_files > 0 {
+        let oldest = spool.oldest_age_s.map_or_else(String::new, |s| format!(", the oldest for {}", age(s)));
+        words.push(format!("{} files ({}) wait{oldest}", spool.waiting_files, bytes(spool.waiting_bytes)));
+    }
+    if spool.left_alone > 0 {
+        words.push(format!("{} left alone", spool.left_alone));
+    }
+    if spool.quarantine_bytes > 0 {
+        words.push(format!("{} of bad lines are kept", bytes(spool.quarantine_bytes)));
+    }
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 /// An account's pace for people.
@@ -137,6 +156,8 @@ mod tests {
             },
         ];
         status.lost = 2;
+        (status.spool.waiting_files, status.spool.waiting_bytes) = (3, 4096);
+        (status.spool.oldest_age_s, status.spool.left_alone) = (Some(61), 1);
         assert_eq!(
             render(&status),
             "revenium-agent 1.2.3  degraded  up 1h 1m\n\
@@ -146,6 +167,7 @@ mod tests {
              log          100 B of 1000 B, disk free 1.5 MiB\n\
              data         /var/lib/revenium-agent\n\
              damage       0 regions, 2 events lost, since the log was made\n\
+             spool        3 files (4.0 KiB) wait, the oldest for 1m 1s; 1 left alone\n\
              pace         api.revenium.ai: 20.0 requests/s, 3 in flight\n\
              pace         lan: no limit, 0 in flight; no answer since 5m\n\
              \n\

@@ -54,7 +54,7 @@ pub struct SocketConfig {
     pub mode: u32,
     /// Users who may send, beside root and the agent's own. With both lists empty, the file mode alone decides.
     pub allow_uids: Vec<u32>,
-    /// Primary groups whose members may send.
+    /// Groups whose members may send, be it their first group or a further one.
     pub allow_gids: Vec<u32>,
     /// Most connections at a time. 900: with the log's and the upstream's files, below the usual
     /// limit of 1,024 where it cannot be raised.

@@ -142,7 +142,7 @@ fn listening(
 fn prepare(dir: &Path, socket_mode: u32) -> Result<(), BindError> {
     // A socket for others needs a directory they can pass through.
     let dir_mode = if socket_mode & 0o077 == 0 { 0o700 } else { 0o755 };
-    fs::DirBuilder::new().recursive(true).mode(dir_mode).create(dir).map_err(fault("create", dir))?;
+    create_all(dir, dir_mode).map_err(fault("create", dir))?;
     let found = fs::metadata(dir).map_err(fault("look at", dir))?;
     let own = rustix::process::geteuid().as_raw();
     let unsafe_because = |what: String| Err(BindError::UnsafeDirectory { dir: dir.to_owned(), what });
@@ -152,6 +152,24 @@ fn prepare(dir: &Path, socket_mode: u32) -> Result<(), BindError> {
     let is_sticky = found.mode() & 0o1000 != 0;
     if found.mode() & 0o002 != 0 && !is_sticky {
         return unsafe_because(format!("everybody can write to it (mode {:04o})", found.mode() & 0o7777));
+    }
+    Ok(())
+}
+
+/// Makes `dir` and what is missing above it, with this mode whatever the umask.
+fn create_all(dir: &Path, mode: u32) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && fs::metadata(dir).is_err()).collect();
+    for dir in missing.into_iter().rev() {
+        match fs::DirBuilder::new().mode(mode).create(dir) {
+            Ok(()) => fs::set_permissions(dir, fs::Permissions::from_mode(mode))?,
+            // By another agent, meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if !fs::metadata(dir)?.is_dir() {
+        return Err(rustix::io::Errno::EXIST.into());
     }
     Ok(())
 }

@@ -43,4 +43,5 @@ pub use listener::{BindError, Listener};
 pub use observer::{Observer, Seen, Unobserved};
 pub use peer::{Allow, NotAllowed, Peer};
 pub use server::{Served, serve};
+pub(crate) use session::Mint;
 pub use settings::{Limits, Settings};

@@ -236,19 +236,21 @@ fn invalid(field: &'static str, message: &str) -> Refusal {
 /// each connection, and from there one odd stride per event. No two events of a connection get
 /// the same bits, and two connections would have to start within each other's reach.
 #[derive(Debug)]
-struct Mint {
+pub(crate) struct Mint {
     place: u128,
     stride: u128,
 }
 
 impl Mint {
-    fn new() -> Self {
+    /// At a random place.
+    pub(crate) fn new() -> Self {
         // Two ids, since each has 122 random bits and six that are always the same.
         let (place, stride) = (Uuid::new_v4().as_u128(), Uuid::new_v4().as_u128());
         Self { place: place ^ stride.rotate_left(64), stride: stride | 1 }
     }
 
-    fn next(&mut self, now_ms: u64) -> Minted {
+    /// The next bits, with this reading of the clock.
+    pub(crate) fn next(&mut self, now_ms: u64) -> Minted {
         self.place = self.place.wrapping_add(self.stride);
         Minted { now_ms, random: self.place.to_be_bytes() }
     }

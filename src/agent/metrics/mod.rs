@@ -8,6 +8,7 @@
 mod family;
 mod labels;
 mod process;
+mod spool;
 mod store;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use prometheus::{Encoder, GaugeVec, Histogram, IntCounter, IntGauge, IntGaugeVec
 
 use revenium_event::{Kind, Provider, Tokens};
 
+use crate::admin::SpoolStatus;
 use crate::queue::QueueStats;
 use family::{
     counter, counter_grid, counters, float_gauge_family, gauge, gauge_family, histogram, histograms,
@@ -27,6 +29,7 @@ use family::{
 use labels::{DEAD_REASONS, OTHER, WARNINGS, dead_reason_index, kind_index, kind_names, label_index};
 pub use labels::{Limit, Outcome, PauseReason, Rejected, TokenType, Via};
 use process::ProcessMetrics;
+use spool::SpoolMetrics;
 use store::StoreMetrics;
 
 /// The content type of [`Metrics::render`].
@@ -61,6 +64,7 @@ struct Inner {
     paused: IntGaugeVec,
     connections: IntGauge,
     effective_guarantee: IntGauge,
+    spool: SpoolMetrics,
     store: StoreMetrics,
     process: ProcessMetrics,
 }
@@ -174,6 +178,16 @@ impl Metrics {
     /// It ended, however.
     pub fn connection_closed(&self) {
         self.inner.connections.dec();
+    }
+
+    /// A spool file was taken in, but for so many bad lines.
+    pub fn spool_taken(&self, bad_lines: u64) {
+        self.inner.spool.taken(bad_lines);
+    }
+
+    /// What lies in the spool folders.
+    pub fn set_spool(&self, spool: &SpoolStatus) {
+        self.inner.spool.set(spool);
     }
 
     /// Whether a flush reaches a device here.
@@ -316,6 +330,7 @@ impl Inner {
                 "effective_guarantee",
                 "1 if a flush reaches a device, 0 if the data directory's file system promises less.",
             )?,
+            spool: SpoolMetrics::new(r)?,
             store: StoreMetrics::new(r, profiles)?,
             process: ProcessMetrics::new(r)?,
             accounts: accounts.to_vec(),

@@ -1,4 +1,4 @@
-//! The parts that move events, in the order they start: log, stand-in, drain, intake.
+//! The parts that move events, in the order they start: log, stand-in, drain, intake, spool.
 //!
 //! The shell is up when [`start`] is called: `/readyz` answers 503 and names what isn't ready yet,
 //! until each part has said so on the board. An error here ends the process with its exit code.
@@ -10,6 +10,7 @@ mod drain;
 mod intake;
 mod log;
 mod relay;
+mod spool;
 mod view;
 
 use std::net::SocketAddr;
@@ -24,6 +25,9 @@ use crate::tasks::Tasks;
 
 /// What must report `ready` on the board before `/readyz` answers 200.
 pub(super) const NAMES: [&str; 4] = [log::LOG, log::INDEX, intake::SOCKET, relay::RELAY];
+
+/// What the parts make in the data directory.
+pub(super) const FOLDERS: [&str; 2] = [log::DIR, spool::QUARANTINE];
 
 /// How long connections may take to be read to their end and acknowledged when the agent stops.
 pub(super) use intake::STOP_MAX as INTAKE_STOP_MAX;
@@ -52,6 +56,7 @@ pub(super) async fn start(
     drain::start(shell, &store, claims.follow(), tasks)?;
     shell.board.attach_desk(Desk::new(store.clone(), configured, claims));
     let relay = relay::start(shell, &store, tasks)?;
-    let socket = intake::start(shell, store, tasks)?;
+    let socket = intake::start(shell, store.clone(), tasks)?;
+    spool::start(shell, store, tasks);
     Ok(Ways { socket: Some(socket), relay })
 }

@@ -26,6 +26,9 @@ use crate::tasks::{Stage, Tasks};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Files that are looked at for their owner: those of a log of 10 GiB, many times over.
+const LEFTOVERS_MAX: usize = 10_000;
+
 /// Given to every part. Cheap to clone.
 #[derive(Clone)]
 pub struct Shell {
@@ -50,6 +53,7 @@ impl Shell {
         let data_dir = &config.data_dir;
         make_dir(data_dir)
             .or_exit(Exit::Io, format_args!("cannot make the data directory {}", data_dir.display()))?;
+        refuse_leftovers(data_dir)?;
         let guarantee = Guarantee::of(data_dir).or_exit(Exit::Io, "cannot look at the data directory")?;
         let instance: Arc<str> = uuid::Uuid::new_v4().simple().to_string().into();
         announce(&config, &guarantee, &instance);
@@ -80,6 +84,21 @@ impl Shell {
 
 fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// What another user's agent left in the data directory would fail later, and less clearly.
+fn refuse_leftovers(data_dir: &Path) -> Result<(), Failure> {
+    // Only what an agent makes: a file system's own `lost+found` is root's for a reason.
+    let made = parts::FOLDERS.map(|name| data_dir.join(name));
+    let inside = made.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten();
+    let all = [data_dir.to_owned()].into_iter().chain(made.iter().cloned());
+    for path in all.chain(inside.map(|entry| entry.path()).take(LEFTOVERS_MAX)) {
+        if let Some(foreign) = crate::user::foreign(&path, data_dir) {
+            let message = format!("cannot use the data directory {}: {foreign}", data_dir.display());
+            return Err(Failure::new(Exit::Io, message));
+        }
+    }
+    Ok(())
 }
 
 fn announce(config: &Config, guarantee: &Guarantee, instance: &str) {

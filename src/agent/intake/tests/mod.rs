@@ -184,7 +184,7 @@ pub(crate) fn event(id: u64) -> String {
     )
 }
 
-fn line(id: u64) -> String {
+pub(crate) fn line(id: u64) -> String {
     event(id) + "\n"
 }
 

@@ -1,13 +1,15 @@
-//! What intake and drain tell, as metrics.
+//! What the ways in and the drain tell, as metrics.
 
 use std::time::Duration;
 
 use revenium_event::line::Code;
 use revenium_event::{Kind, Warning};
 
+use crate::admin::SpoolStatus;
 use crate::drain::{self, Reason};
 use crate::intake::{self, Seen};
 use crate::metrics::{Limit, Metrics, Outcome, Rejected, Via};
+use crate::spool;
 
 /// Counts what a way in tells.
 pub(super) struct Counted {
@@ -79,6 +81,15 @@ impl intake::Observer for Counted {
     }
     fn line_timed_out(&self) {
         self.metrics.limit_reached(Limit::LineTime);
+    }
+}
+
+impl spool::Counter for Counted {
+    fn taken(&self, bad_lines: u64) {
+        self.metrics.spool_taken(bad_lines);
+    }
+    fn looked(&self, standing: &SpoolStatus) {
+        self.metrics.set_spool(standing);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The Unix socket.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,22 +43,42 @@ fn settings(config: &Config) -> Settings {
     let socket = &config.socket;
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let limits = Limits::default();
-    // What is appended together fits an eighth of a segment: a batch, and one event more.
-    let batch_bytes_max = usize::try_from(config.store.segment_bytes / 32).unwrap_or(usize::MAX);
     Settings {
         path: socket.path.clone(),
         mode: socket.mode,
-        allow: Allow::new(socket.allow_uids.clone(), socket.allow_gids.clone()),
-        profiles: config.profiles.iter().map(|profile| profile.name.as_str().into()).collect(),
+        allow: allow(config),
+        profiles: profiles(config),
         limits: Limits {
             connections_max: count(socket.connections_max),
             connections_per_uid_max: count(socket.connections_per_uid_max),
             lines_per_second_per_uid_max: socket.lines_per_second_per_uid_max,
             line_timeout: socket.line_timeout,
-            batch_bytes_max: limits.batch_bytes_max.min(batch_bytes_max),
+            batch_bytes_max: batch_bytes_max(config),
             ..limits
         },
     }
+}
+
+/// Who may send, over the socket or by way of a file.
+pub(super) fn allow(config: &Config) -> Allow {
+    Allow::new(config.socket.allow_uids.clone(), config.socket.allow_gids.clone())
+}
+
+/// The profiles that events may be for.
+pub(super) fn profiles(config: &Config) -> Vec<Arc<str>> {
+    config.profiles.iter().map(|profile| profile.name.as_str().into()).collect()
+}
+
+/// What is appended together fits an eighth of a segment: a batch, and one event more.
+pub(super) fn batch_bytes_max(config: &Config) -> usize {
+    let of_segment = usize::try_from(config.store.segment_bytes / 32).unwrap_or(usize::MAX);
+    Limits::default().batch_bytes_max.min(of_segment)
+}
+
+/// Whose the socket or its folder is, if that is why we may not listen.
+fn foreign(socket: &Path) -> Option<String> {
+    let of = |path: &Path| crate::user::foreign(path, path);
+    of(socket).or_else(|| of(socket.parent()?))
 }
 
 fn failure(error: BindError, settings: &Settings) -> Failure {
@@ -69,6 +89,12 @@ fn failure(error: BindError, settings: &Settings) -> Failure {
             Exit::Config
         }
     };
-    let context = format!("cannot listen on {} (socket.path)", settings.path.display());
+    let mut context = format!("cannot listen on {} (socket.path)", settings.path.display());
+    if let BindError::Io { source, .. } = &error
+        && source.kind() == std::io::ErrorKind::PermissionDenied
+        && let Some(foreign) = foreign(&settings.path)
+    {
+        context = format!("{context}: {foreign}");
+    }
     Failure { exit, error: anyhow::Error::from(error).context(context) }
 }
