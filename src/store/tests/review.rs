@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use revenium_store::{AppendError, End, Options, Record, Settlement, Store};
+use revenium_store::{AppendError, DeadNote, End, Options, Record, Settlement, Store};
 use support::{append, fast_dir, lane, record, small, text};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -38,6 +38,19 @@ fn claim_all(store: &Store, of: u8) -> Vec<Record> {
 
 fn bodies(store: &Store) -> BTreeSet<String> {
     claim_all(store, 0).iter().map(text).collect()
+}
+
+fn remove_index(dir: &Path) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("index-") {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+}
+
+/// Text that does not compress to nothing.
+fn noise(seed: u64, bytes: usize) -> String {
+    (0..bytes as u64).map(|i| format!("{:x}", (seed + i).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60)).collect()
 }
 
 fn lost(store: &Store) -> u64 {
@@ -244,11 +257,7 @@ fn records_that_were_refused_are_never_counted_as_lost() {
         damaged += 1;
     }
     assert!(damaged > 0);
-    for entry in std::fs::read_dir(dir.path()).unwrap().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("index-") {
-            std::fs::remove_dir_all(entry.path()).unwrap();
-        }
-    }
+    remove_index(dir.path());
     let store = open_with(options);
     assert_eq!(lost(&store), 1, "one chunk of one record is damaged");
 }
@@ -309,11 +318,7 @@ fn a_segment_that_cannot_be_recycled_keeps_the_notes_of_its_records() {
         }
     }
     std::fs::rename(&aside, &first).unwrap();
-    for entry in std::fs::read_dir(dir.path()).unwrap().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("index-") {
-            std::fs::remove_dir_all(entry.path()).unwrap();
-        }
-    }
+    remove_index(dir.path());
     assert!(bodies(&open(dir.path())).is_empty(), "delivered records came back");
 }
 
@@ -356,4 +361,38 @@ fn what_was_noted_is_waited_for_and_not_what_comes_meanwhile() {
     let settled = store.wait_settled(LONG);
     let (_, flushes) = std::mem::take(&mut *busy.lock().unwrap());
     assert!(settled && flushes < 20, "{flushes} flushes");
+}
+
+#[test]
+fn a_letter_that_was_sent_elsewhere_stays_ended_when_only_its_first_place_is_left() {
+    let dir = fast_dir();
+    let store = open(dir.path());
+    // Its neighbours wait, so that its segment stays; all that follows is delivered, and goes.
+    for i in 0..100 {
+        append(&store, vec![record(0, &format!("k{i}"), &noise(i, 500))]).unwrap();
+    }
+    let fill = |rounds: std::ops::Range<u64>| {
+        for i in rounds {
+            let some = (0..7).map(|k| record(1, &format!("n{i}-{k}"), &noise(i * 7 + k, 900)));
+            append(&store, some.collect()).unwrap();
+            claim_all(&store, 1).iter().for_each(|r| store.settle(r.seq, Settlement::Delivered));
+        }
+        assert!(store.wait_settled(LONG));
+    };
+    let claimed = claim_all(&store, 0);
+    fill(0..40);
+    let note = DeadNote { reason: 3, status: 400, words: "no".into(), at_ms: 5 };
+    store.settle(claimed[7].seq, Settlement::Dead(note));
+    assert!(store.wait_settled(LONG));
+    let mut again = record(1, "again", "elsewhere");
+    again.replaces = Some(claimed[7].seq);
+    append(&store, vec![again]).unwrap();
+    let then = segments(dir.path());
+    fill(40..250);
+    wait_for("what spoke of it goes", || !then[1..].iter().any(|segment| segment.exists()));
+    drop(store);
+    remove_index(dir.path());
+    let store = open(dir.path());
+    assert_eq!((claim_all(&store, 0).len(), claim_all(&store, 1).len()), (99, 0));
+    assert_eq!(store.stats().imbalance, 0);
 }
