@@ -169,9 +169,10 @@ impl Value for usize {
 impl Value for f64 {
     fn write(&self, out: &mut Vec<u8>) {
         if self.is_finite() {
-            print(out, format_args!("{self}"));
+            // Its shortest digits that read back as it, with an exponent where zeros would be many.
+            print(out, format_args!("{self:?}"));
         } else {
-            print(out, format_args!("\"{self}\""));
+            print(out, format_args!("\"{self:?}\""));
         }
     }
 }
@@ -206,7 +207,8 @@ mod tests {
             assert_eq!(written(value), value.to_string());
         }
         for value in [0.1, -2.5e-7, 1e21, f64::MAX, f64::MIN_POSITIVE] {
-            assert_eq!(serde_json::from_str::<f64>(&written(value)).unwrap(), value);
+            assert_eq!(written(value).parse::<f64>().unwrap(), value);
+            check(written(value).as_bytes()).unwrap();
         }
         assert_eq!(written(f64::NAN), "\"NaN\"");
         assert_eq!(written(Some(true)), "true");

@@ -392,6 +392,8 @@ impl Carrier {
         if self.stream.is_none() || now < self.resend_at {
             return;
         }
+        // It was not turned away again.
+        self.is_denied = false;
         let resends = {
             let mut state = self.state();
             let may = state.may_resend();
@@ -453,12 +455,13 @@ impl Carrier {
             let is_linked = self.stream.is_some();
             let is_busy = state.in_memory() > 0;
             let has_unsent = is_linked && state.has_unsent();
+            let may_pump = is_linked && state.may_pump();
             let idle_for = now.saturating_duration_since(self.active_at);
             let mut due: Option<Instant> = None;
             let mut at_the_latest = |at: Option<Instant>| {
                 due = due.into_iter().chain(at).min();
             };
-            at_the_latest((has_unsent && !self.is_full).then_some(now));
+            at_the_latest((may_pump && !self.is_full).then_some(now));
             let look_every = match (is_busy, is_linked) {
                 (true, true) => Some(LOOK_EVERY),
                 (true, false) => Some(LOOK_EVERY_AWAY),
@@ -488,7 +491,7 @@ impl Carrier {
             } else {
                 Attention::Asleep
             };
-            (state.attention, due, has_unsent && self.is_full)
+            (state.attention, due, may_pump && self.is_full)
         };
         debug_assert!(attention != Attention::Awake || due.is_some());
         let timeout = due.map(|due| due.saturating_duration_since(now));
