@@ -75,12 +75,11 @@ impl Emitter {
     /// the background thread if the agent is away, the socket full or the event over 32,000 bytes. Microseconds
     /// in either case.
     ///
-    /// ```
+    /// ```no_run
     /// use revenium_emitter::{Emitter, Event};
     ///
     /// let emitter = Emitter::new();
     /// emitter.emit(Event::completion("claude-sonnet-4").input_tokens(25).output_tokens(15));
-    /// # drop(Emitter::builder().close_within(std::time::Duration::ZERO).build());
     /// ```
     pub fn emit(&self, event: Event) -> Emitted {
         let core = &self.handle.core;

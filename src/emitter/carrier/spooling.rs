@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use revenium_event::spool::FILE_BYTES_MAX;
 
-use super::{Carrier, new_producer};
+use super::Carrier;
+use super::connecting::new_producer;
 use crate::builder::Place;
 use crate::outcome::DurableError;
 use crate::place::SYSTEM_SPOOL;
