@@ -7,6 +7,8 @@
 
 mod sending;
 mod settling;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use revenium_emitter::{DurableError, Emitted, LossReason};
+use revenium_emitter::{DurableError, Emitted, Emitter, LossReason};
 use revenium_event::line::{self, Line};
 
 use crate::agent::{Agent, Say, event, spool_files, until};
@@ -178,20 +180,67 @@ fn a_spool_that_is_full_takes_no_more() {
 
 #[test]
 fn a_user_who_is_denied_is_told_once_and_nothing_is_lost() {
-    let agent = Agent::new(|_| Say::TurnAway("denied"));
+    let turned_away = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&turned_away);
+    let agent = Agent::new(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Say::TurnAway("denied")
+    });
     let troubles = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&troubles);
     let emitter =
         agent.builder().on_trouble(move |trouble| told.lock().unwrap().push(trouble.to_string())).build();
-    for id in 0..20 {
-        emitter.emit(event(id));
-    }
-    until("turned away", || troubles.lock().unwrap().clone(), |all| !all.is_empty());
+    let mut emitted = 0;
+    let another = || {
+        emitter.emit(event(emitted));
+        emitted += 1;
+        turned_away.load(Ordering::Relaxed)
+    };
+    until("turned away, again and again", another, |times| *times >= 3);
     assert!(emitter.flush(LONG).is_complete());
     assert_eq!(*troubles.lock().unwrap(), ["not for you"]);
     assert_eq!(emitter.last_error().unwrap().to_string(), "not for you");
     assert!(!spool_files(&agent.spool()).is_empty());
     agent.say(|_| Say::Durable);
-    emitter.emit(event(20));
-    agent.wait_all(21);
+    agent.wait_all(emitted);
+}
+
+#[test]
+fn a_flush_and_the_end_spool_what_is_not_answered_by_half_of_their_deadlines() {
+    let agent = Agent::new(|_| Say::Nothing);
+    let emitter = agent.builder().close_within(Duration::from_secs(1)).build();
+    emitter.emit(event(0));
+    let report = emitter.flush(Duration::from_secs(1));
+    assert_eq!((report.spooled, report.in_memory), (1, 0));
+    emitter.emit(event(1));
+    drop(emitter);
+    let files = spool_files(&agent.spool());
+    let texts: Vec<String> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    assert_eq!((texts.len(), texts.concat().matches("\"id\":").count()), (2, 2));
+}
+
+/// Runs itself again in other environments.
+#[test]
+fn without_a_home_the_spool_is_beside_the_socket_and_in_one_that_cannot_be_written_nothing_is_lost_at_once() {
+    const VARIABLE: &str = "REVENIUM_TEST_SPOOLED";
+    if let Some(expected) = std::env::var_os(VARIABLE) {
+        let emitter = Emitter::new();
+        emitter.emit(event(0));
+        let report = emitter.flush(Duration::from_millis(500));
+        assert_eq!((report.spooled + report.in_memory, report.spooled == 1), (1, expected == "1"));
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("revenium")).unwrap();
+    let test = "away::without_a_home_the_spool_is_beside_the_socket_and_in_one_that_cannot_be_written_nothing_is_lost_at_once";
+    for (home, spooled) in [(None, "1"), (Some("/dev/null"), "0")] {
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", test]).env_clear().env("XDG_RUNTIME_DIR", dir.path()).env(VARIABLE, spooled);
+        // The user's own, and no other that this machine may have.
+        again.env("REVENIUM_AGENT_SOCKET", dir.path().join("revenium/agent.sock"));
+        let output = again.envs(home.map(|home| ("HOME", home))).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains("1 passed"), "{home:?}: {said}");
+    }
+    assert_eq!(spool_files(&dir.path().join("revenium/spool")).len(), 1);
 }
