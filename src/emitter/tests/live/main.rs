@@ -9,4 +9,5 @@ mod full;
 mod hand_in;
 mod normal;
 mod partial;
+mod permission;
 mod refused;
