@@ -18,7 +18,7 @@ fn what_is_emitted_is_billed_with_its_members_as_they_were_given() {
     home.deliver_to(&sandbox, "");
     let agent = home.start();
     let emitter = builder(&home).build();
-    emitter.emit(event("t1").organization("acme").field("note", "caf\u{e9} \"x\""));
+    emitter.emit(event("one").transaction_id("t1").organization("acme").field("note", "caf\u{e9} \"x\""));
     let members = r#""totalCost":0.10000000000000000001,"temperature":0.70"#;
     let raw = format!(r#"{{"model":"m","provider":"x","inputTokenCount":1,"outputTokenCount":2,{members}}}"#);
     emitter.emit_durable(Event::from_json(raw).expect("JSON"), LONG).expect("durable");
