@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use revenium_agent::sandbox::What;
 use revenium_emitter::{Emitted, Emitter, Event, LossReason, spool};
+
+use rustix::process::Signal;
 
 use crate::support::{Home, names, until};
 use crate::{LONG, billed, builder, event};
@@ -52,7 +55,7 @@ fn load(emitter: &Emitter, stop: &Arc<AtomicBool>) -> Vec<thread::JoinHandle<BTr
                         other => panic!("{other:?}"),
                     }
                     if i % 2 == 0 {
-                        thread::sleep(std::time::Duration::from_millis(2));
+                        thread::sleep(Duration::from_millis(2));
                     }
                 }
                 ids
@@ -84,6 +87,31 @@ fn an_agent_that_is_killed_again_and_again_under_load_loses_and_doubles_nothing(
     let stats = emitter.stats();
     assert_eq!(stats.emitted - stats.dropped(), emitted.len() as u64);
     until("billed", || sandbox.count(What::Billed), |count| *count >= emitted.len());
+    home.wait_drained();
+    assert_eq!(billed(&sandbox), emitted);
+    agent.stop();
+}
+
+#[test]
+fn what_was_both_sent_and_spooled_because_the_agent_stood_still_is_billed_once() {
+    let home = Home::new();
+    let sandbox = home.sandbox(&[]);
+    home.deliver_to(&sandbox, "");
+    let agent = home.start();
+    let emitter = builder(&home).build();
+    emitter.emit_durable(event("before"), LONG).expect("durable");
+    agent.signal(Signal::STOP);
+    let mut emitted = BTreeSet::from(["before".to_owned()]);
+    for i in 0..100 {
+        let id = format!("still-{i}");
+        assert_eq!(emitter.emit(event(&id)), Emitted::Sent);
+        emitted.insert(id);
+    }
+    let report = emitter.flush(Duration::from_secs(1));
+    assert_eq!((report.spooled, report.in_memory), (100, 0));
+    agent.signal(Signal::CONT);
+    until("handed in", || emitter.stats().handed_in, |events| *events == 100);
+    sandbox.wait_billed(101);
     home.wait_drained();
     assert_eq!(billed(&sandbox), emitted);
     agent.stop();
