@@ -49,11 +49,6 @@ impl HandingIn {
         self.due.get_or_insert(now + BEGIN_LATER);
     }
 
-    /// When to begin; `None` while a run goes on, whose end wakes us.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.due.filter(|_| self.running.is_none())
-    }
-
     /// Ends a run soon, and waits for it.
     pub(super) fn end(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -64,6 +59,13 @@ impl HandingIn {
 }
 
 impl Carrier {
+    /// When to begin. `None` while a run goes on, whose end wakes us, or where nothing is ours to hand in.
+    pub(super) fn hand_in_due(&self) -> Option<Instant> {
+        let place = self.places().get(self.place?)?;
+        let may = self.stream.is_some() && !self.is_denied && place.spool != Path::new(SYSTEM_SPOOL);
+        self.handing_in.due.filter(|_| may && self.handing_in.running.is_none())
+    }
+
     pub(super) fn hand_in_if_due(&mut self, now: Instant) {
         if self.handing_in.running.as_ref().is_some_and(JoinHandle::is_finished)
             && let Some(running) = self.handing_in.running.take()
@@ -72,11 +74,10 @@ impl Carrier {
             let ended = running.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
             self.handed_in(ended, now);
         }
-        let Some(place) = self.place.and_then(|at| self.places().get(at)).cloned() else { return };
-        let may = self.stream.is_some() && !self.is_denied && place.spool != Path::new(SYSTEM_SPOOL);
-        if !may || self.handing_in.due().is_none_or(|due| now < due) {
+        if self.hand_in_due().is_none_or(|due| now < due) {
             return;
         }
+        let Some(place) = self.place.and_then(|at| self.places().get(at)).cloned() else { return };
         self.handing_in.due = None;
         let (core, at, stop) = (Arc::clone(&self.core), self.at, Arc::clone(&self.handing_in.stop));
         let run = move || {

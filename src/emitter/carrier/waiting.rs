@@ -56,7 +56,7 @@ impl Carrier {
                 let half = by.checked_sub(self.core.config.close_within / 2).unwrap_or(by);
                 if half > now { half } else { by.min(now + LOOK_EVERY_AWAY / 4) }
             }));
-            at_the_latest(self.handing_in.due().filter(|_| is_linked));
+            at_the_latest(self.hand_in_due());
             state.attention = if is_buffered {
                 if idle_for < ASLEEP_AFTER_BUFFERED { Attention::Awake } else { Attention::Asleep }
             } else if has_unsent || (is_busy && !is_linked) {

@@ -176,3 +176,42 @@ fn metering_that_is_disabled_counts_and_does_nothing() {
     drop(emitter);
     assert_eq!(agent.hellos(), Vec::<String>::new(), "nobody connected");
 }
+
+/// Processor time of the emitter's threads so far, in clock ticks (a hundredth of a second each).
+fn ticks_used() -> u64 {
+    let mut used = 0;
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+        let Some((name, rest)) = stat.split_once(") ") else { continue };
+        if name.ends_with("(revenium-emitte") {
+            let fields: Vec<&str> = rest.split(' ').collect();
+            used += fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        }
+    }
+    used
+}
+
+#[test]
+fn a_thread_that_has_nothing_to_do_does_nothing() {
+    let served = Agent::new(|_| Say::Durable);
+    // The machine's spool is not ours to hand in, a denial waits, and away is away.
+    let machines = served.builder().spool("/var/spool/revenium").build();
+    let users = served.builder().build();
+    machines.emit_durable(event(0), LONG).unwrap();
+    users.emit_durable(event(1), LONG).unwrap();
+    let denying = Agent::new(|_| Say::TurnAway("denied"));
+    let denied = denying.builder().build();
+    denied.emit(event(0));
+    let absent = Agent::absent(|_| Say::Durable);
+    let away = absent.builder().build();
+    away.emit(event(0));
+    assert!(denied.flush(LONG).is_complete() && away.flush(LONG).is_complete());
+    let full = Agent::new(|_| Say::Refuse("full"));
+    let held = full.builder().build();
+    held.emit(event(0));
+    // Far more than the moment a thread needs, and far less than one that never waits takes.
+    let before = ticks_used();
+    std::thread::sleep(Duration::from_secs(2));
+    let used = ticks_used() - before;
+    assert!(used < 50, "{used} hundredths of a second");
+}
