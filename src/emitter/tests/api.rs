@@ -60,7 +60,7 @@ fn the_public_api_is_what_it_was() {
     let _: [fn(Event, SystemTime) -> Event; 2] = [Event::request_time, Event::response_time];
     let _: [fn(Event, Duration) -> Event; 2] = [Event::duration, Event::time_to_first_token];
     let _: fn(Event, Subscriber) -> Event = Event::subscriber;
-    let _: fn(&str) -> Result<Json<'_>, EventError> = Json::new;
+    let _: fn(&'static str) -> Result<Json<'static>, EventError> = Json::new;
     let event = texts.into_iter().fold(Event::completion("m"), |event, set| set(event, "v"));
     let event = counts.into_iter().fold(event, |event, set| set(event, 1));
     assert!(format!("{event:?}").starts_with("Event(completion, "));

@@ -33,7 +33,6 @@ pub(crate) enum Say {
 /// An event as it came.
 #[derive(Debug)]
 pub(crate) struct Seen<'a> {
-    pub(crate) n: u64,
     pub(crate) line: &'a str,
     /// How many came before it, on all connections.
     pub(crate) count: u64,
@@ -252,7 +251,7 @@ fn serve(mut stream: UnixStream, heard: &Mutex<Heard>) {
         outstanding.push(n);
         let count = heard.count;
         heard.count += 1;
-        let said = (heard.script)(&Seen { n, line: &text, count });
+        let said = (heard.script)(&Seen { line: &text, count });
         if matches!(said, Say::Durable | Say::HangUp) {
             match heard.stored.insert((producer.clone(), n), text.clone()) {
                 Some(before) if before != text => heard.wrong.push(format!("{n} has other bytes now")),

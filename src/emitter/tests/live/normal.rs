@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use revenium_emitter::{DurableError, Emitted};
 
+#[cfg(feature = "async")]
+use crate::agent::id_of;
 use crate::agent::{Agent, Say, event, until};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -103,7 +105,7 @@ fn a_task_is_woken_when_its_event_is_durable_or_refused() {
             std::thread::park();
         }
     }
-    let agent = Agent::new(|seen| if seen.n == 3 { Say::Refuse("invalid") } else { Say::Durable });
+    let agent = Agent::new(|seen| if id_of(seen.line) == 2 { Say::Refuse("invalid") } else { Say::Durable });
     let emitter = agent.builder().build();
     assert_eq!(wait(emitter.emit_durable_async(event(0))), Ok(()));
     // Dropped before it is ready: the event goes on.
