@@ -8,14 +8,13 @@ mod courier;
 mod denied;
 
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use std::{fmt, fs, thread};
+use std::{fmt, thread};
 
+use revenium_emitter::link;
 use revenium_event::line::{Answer, Code, Hello};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 pub use courier::{Courier, Delivery, Unconfirmed};
 
@@ -194,40 +193,16 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Connects without waiting. `WouldBlock` says that somebody listens and has no room now.
-pub(crate) fn connect_now(path: &Path) -> io::Result<UnixStream> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-    Ok(UnixStream::from(socket))
-}
-
 fn connect_until(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
-    check_owner(path)?;
+    link::check_owner(path)?;
     loop {
-        match connect_now(path) {
+        match link::connect_now(path) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
                 thread::sleep(CONNECT_AGAIN_AFTER);
             }
             result => return result,
         }
     }
-}
-
-/// In a directory that everybody can write to, somebody else may have put the socket there:
-/// events would go to them.
-fn check_owner(path: &Path) -> io::Result<()> {
-    let own = rustix::process::geteuid().as_raw();
-    let dir = path.parent().unwrap_or(path);
-    if !path.starts_with("/tmp") || dir == Path::new("/tmp") {
-        return Ok(());
-    }
-    let owner = fs::metadata(dir)?.uid();
-    if owner == own || owner == 0 {
-        return Ok(());
-    }
-    let message = format!("{} belongs to user {owner}", dir.display());
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
 }
 
 fn places(tried: &[(PathBuf, io::Error)]) -> String {

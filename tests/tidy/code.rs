@@ -6,7 +6,7 @@ use crate::none;
 use crate::tree::{self, Source};
 
 /// Where tasks and threads begin.
-const SPAWNS: [(&str, &str); 9] = [
+const SPAWNS: [(&str, &str); 11] = [
     ("src/agent/tasks.rs", "the one place that spawns tasks: named, staged, joined"),
     ("src/agent/intake/server.rs", "connections, joined by their server; it outlives no stop"),
     ("src/agent/drain/mod.rs", "one loop per account, joined by the drain"),
@@ -14,6 +14,8 @@ const SPAWNS: [(&str, &str); 9] = [
     ("src/agent/sandbox/server.rs", "the stand-in's connections; it is no part of a real agent"),
     ("src/agent/sandbox/handler.rs", "answers that the stand-in gives late"),
     ("src/agent/sandbox/cli.rs", "watches standard input, which cannot be polled"),
+    ("src/emitter/emitter.rs", "the emitter's one thread, started by the first event; closing waits for it"),
+    ("src/emitter/carrier/handing_in.rs", "hands files in while events go on; joined by the carrier"),
     ("src/store/store.rs", "the store's four threads, joined when it closes"),
     ("src/store/index/open.rs", "opens sled, which may hang for ever, within a time limit"),
 ];

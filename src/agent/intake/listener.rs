@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, thread};
 
+use revenium_emitter::link;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::UnixListener;
 
 use super::peer::Peer;
-use crate::client;
 
 /// A bound socket.
 #[derive(Debug)]
@@ -201,7 +201,7 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     if !found.file_type().is_socket() {
         return Err(BindError::NotASocket(path.to_owned()));
     }
-    match client::connect_now(path) {
+    match link::connect_now(path) {
         Ok(stream) => {
             let pid = Peer::of(&stream).ok().and_then(|peer| peer.pid);
             Err(BindError::InUse { path: path.to_owned(), pid })
