@@ -85,6 +85,7 @@ need cc build-essential
 need promtool prometheus
 need nc netcat-openbsd
 need curl curl
+need faketime faketime
 need python3 python3
 # Debian has the module for virtual environments apart.
 python3 -c 'import ensurepip' > /dev/null 2>&1 || need python3-with-venv python3-venv

@@ -103,7 +103,8 @@ pub enum Settlement {
     Dead(DeadNote),
     /// Tried, to be tried again: not claimable before `not_before_ms`. Survives a restart.
     Postponed {
-        /// Wall clock, milliseconds since 1970.
+        /// Wall clock, milliseconds since 1970, at most [`POSTPONED_MS_MAX`] from now. One further ahead than
+        /// that is not believed: the clock was set back, and the record is claimable.
         not_before_ms: u64,
         /// Attempts so far.
         attempts: u32,
@@ -115,6 +116,10 @@ pub enum Settlement {
     /// A person gave it up. Ends a dead letter or a waiting record.
     Discarded,
 }
+
+/// Longest time that a record is postponed by, in milliseconds: three hours. Upstreams are believed when
+/// they ask for two.
+pub const POSTPONED_MS_MAX: u64 = 3 * 3600 * 1000;
 
 /// Why a record is a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]

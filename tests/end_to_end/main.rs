@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod claims;
+mod clock;
 mod crash;
 mod crowd;
 mod damage;

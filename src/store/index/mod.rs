@@ -16,7 +16,7 @@ use revenium_migrations::log_v1::{self as v1, Counts, LaneName};
 use crate::chunk::Chain;
 use crate::segment::Pos;
 use crate::stats::Ledger;
-use crate::types::{End, Seq};
+use crate::types::{End, POSTPONED_MS_MAX, Seq};
 use schema::{DeadEntry, Delay, Entry, Meta, SegmentEntry};
 
 pub(crate) use apply::{Batch, Ended};
@@ -219,7 +219,7 @@ impl Index {
             let (_, base) = schema::parse_entry_key(&key).ok_or(Doubt::Value)?;
             next_from = base;
             let entry: Entry = decode(&value)?;
-            let due = |seq: &u64| self.delayed.get(seq).is_none_or(|d| d.not_before_ms <= now_ms);
+            let due = |seq: &u64| self.delayed.get(seq).is_none_or(|d| is_due(d.not_before_ms, now_ms));
             let mut take = |seqs: &mut dyn Iterator<Item = u64>| -> Vec<u64> {
                 seqs.filter(|s| due(s) && free(*s)).take(left).collect()
             };
@@ -348,4 +348,8 @@ pub(crate) fn profile_bytes(index: &Index) -> HashMap<String, u64> {
 
 fn decode<T: for<'de> serde::Deserialize<'de>>(bytes: &[u8]) -> Result<T, Doubt> {
     v1::decode(bytes).map_err(|_| Doubt::Value)
+}
+/// Whether a record that is to wait until `not_before_ms` waits no longer.
+fn is_due(not_before_ms: u64, now_ms: u64) -> bool {
+    not_before_ms <= now_ms || not_before_ms > now_ms.saturating_add(POSTPONED_MS_MAX)
 }
