@@ -1,14 +1,13 @@
 //! An application with one of Revenium's SDKs, as the relay sees it: requests, each with its key, sent
 //! again with the same bytes until one is answered.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::dice::Dice;
 use crate::event::Source;
-use crate::producer::{Alarm, Book, Fate};
+use crate::producer::{Alarm, Book, Fate, Promise};
 use crate::stage::{DEADLINE, Stage};
 use crate::support::{Answer, Http};
 
@@ -37,7 +36,7 @@ impl Caller {
         api_key: Option<&'static str>,
         dice: Dice,
     ) -> Self {
-        let book = Book { source, fates: Vec::new(), resent: 0, connections: 0, put_off: BTreeMap::new() };
+        let book = Book::new(source, "relay");
         Self { who, stage: Arc::clone(stage), relay, api_key, dice, book, connection: None }
     }
 
@@ -67,7 +66,7 @@ impl Caller {
         let n = self.book.fates.len() as u64;
         let event = self.book.source.event(n);
         let key = format!("key-of-{}", self.book.source.marker(n));
-        self.book.fates.push(Fate { is_acknowledged: false, key: Some(key.clone()) });
+        self.book.fates.push(Fate { key: Some(key.clone()), ..Fate::default() });
         let deadline = Instant::now() + DEADLINE;
         let mut tries = 0u64;
         loop {
@@ -77,7 +76,7 @@ impl Caller {
                 Some(Answer { status: 201, body, .. }) => {
                     assert_eq!(body["id"], key.as_str(), "{}", self.book.source.name);
                     let fate = self.book.fates.last_mut().expect("was just pushed");
-                    fate.is_acknowledged = true;
+                    fate.promise = Promise::Acknowledged;
                     return true;
                 }
                 Some(Answer { status: 503, body, .. }) => {

@@ -16,6 +16,8 @@ pub(crate) enum Identity {
     Transaction,
     /// By an Idempotency-Key, on requests to the relay.
     Key,
+    /// By an emitter's numbers, in an application that is killed, too; a `transactionId` for the oracle.
+    Emitted,
     /// Not at all; never sent again.
     None,
 }
@@ -65,7 +67,7 @@ impl Source {
         let marker = self.marker(n);
         let has_transaction = match self.identity {
             Identity::Numbered(_) | Identity::Key => n.is_multiple_of(2),
-            Identity::Transaction => true,
+            Identity::Transaction | Identity::Emitted => true,
             Identity::None => false,
         };
         let (path, kind, what) = match dice.between(0..=9) {

@@ -1,7 +1,7 @@
 //! The crash storm: the real binary is killed with -9 at random, many times, on one data directory.
 //!
 //! Producers of four sorts send all the while: lines with numbers, with a `transactionId`, with neither, and
-//! requests to the relay; and a stand-in for Revenium, which outlives
+//! requests to the relay, and applications with an emitter, which are killed as well; and a stand-in for Revenium, which outlives
 //! the agent, answers with every fault that leaves a record deliverable. Afterwards an oracle that
 //! knows nothing of the agent's own files compares what the producers know was acknowledged with
 //! what the stand-in's journal says was tried and billed (see `oracle`), and with the ledger that
@@ -21,6 +21,7 @@ mod agent;
 mod caller;
 mod dice;
 mod event;
+mod keeper;
 mod look;
 mod oracle;
 mod plan;

@@ -1,7 +1,7 @@
 //! Judges a run from outside of the agent: the producers' books against the stand-in's journal.
 //!
-//! - What was acknowledged is billed, or was refused for good and is a dead letter; exactly once. What
-//!   was not is billed at most once.
+//! - What was promised (acknowledged; in a spool file; in the kernel while the agent lived) is billed, or was
+//!   refused for good and is a dead letter; exactly once. What was not is billed at most once, and counted.
 //! - What was billed was sent, by this producer to this account and route, member for member.
 //! - An event has one Idempotency-Key, the one its producer was told or can tell, and under it one
 //!   body in every attempt.
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use revenium_agent::sandbox::{Entry, What};
 
 use crate::event::{difference, marker_of};
-use crate::producer::Book;
+use crate::producer::{Book, Fate, Promise};
 use crate::upstream::is_refusing;
 
 /// Complaints that are shown; the rest is only counted.
@@ -28,11 +28,24 @@ pub(crate) struct Verdict {
     /// Of these, those that were refused for good at least once; and those of them never billed.
     pub(crate) refused: u64,
     pub(crate) refused_unbilled: u64,
+    /// By the way that events went.
+    pub(crate) ways: BTreeMap<&'static str, Way>,
+    complaints: Vec<String>,
+}
+
+/// Events of one way.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Way {
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,
-    /// Sent, never answered, never sent again.
+    pub(crate) spooled: u64,
+    pub(crate) kernel: u64,
+    /// Sent, nothing promised, never sent again; and those of them that are billed all the same.
     pub(crate) in_doubt: u64,
-    complaints: Vec<String>,
+    pub(crate) in_doubt_billed: u64,
+    /// Of those in doubt, the ones that the kernel had when their sender and the agent were killed.
+    pub(crate) both_killed: u64,
+    pub(crate) both_killed_billed: u64,
 }
 
 impl Verdict {
@@ -60,8 +73,9 @@ pub(crate) fn judge(journal: &[Entry<'_>], books: &[Book], equals: &Equals) -> V
     let refused = refused(journal);
     attempts(journal, &refused, &mut verdict);
     let billed = billed(journal, &mut verdict);
+    let refused_transactions = refused_transactions(journal);
     for book in books {
-        judge_book(book, &billed, &refused, &mut verdict);
+        judge_book(book, &billed, &refused, &refused_transactions, &mut verdict);
     }
     judge_equals(equals, &billed, &refused, &mut verdict);
     let sent: HashSet<String> = books
@@ -88,6 +102,13 @@ struct Same<'a> {
 fn refused<'a>(journal: &'a [Entry<'_>]) -> HashSet<&'a str> {
     let refusing = |entry: &&Entry<'_>| entry.fault.as_deref().is_some_and(is_refusing);
     journal.iter().filter(refusing).filter_map(|entry| entry.key.as_deref()).collect()
+}
+
+/// The same, by the transactions of their records: of an event that an application emitted nobody outside
+/// knows the key.
+fn refused_transactions<'a>(journal: &'a [Entry<'_>]) -> HashSet<&'a str> {
+    let refusing = |entry: &&Entry<'_>| entry.fault.as_deref().is_some_and(is_refusing);
+    journal.iter().filter(refusing).filter_map(|entry| entry.transaction.as_deref()).collect()
 }
 
 fn attempts(journal: &[Entry<'_>], refused: &HashSet<&str>, verdict: &mut Verdict) {
@@ -139,26 +160,32 @@ fn billed<'a>(journal: &'a [Entry<'a>], verdict: &mut Verdict) -> Billed<'a> {
     billed
 }
 
-fn judge_book(book: &Book, billed: &Billed<'_>, refused: &HashSet<&str>, verdict: &mut Verdict) {
+fn judge_book(
+    book: &Book,
+    billed: &Billed<'_>,
+    refused: &HashSet<&str>,
+    refused_transactions: &HashSet<&str>,
+    verdict: &mut Verdict,
+) {
     for (n, fate) in (0..).zip(&book.fates) {
-        verdict.sent += 1;
-        verdict.acknowledged += u64::from(fate.is_acknowledged);
-        verdict.in_doubt += u64::from(!fate.is_acknowledged);
         let marker = book.source.marker(n);
-        let entry = match billed.get(&marker).map(Vec::as_slice) {
-            None if fate.key.as_deref().is_some_and(|key| refused.contains(key)) => continue,
-            None if fate.is_acknowledged => {
-                verdict.complain(format!("{marker}: LOST: acknowledged and never billed"));
+        let entries = billed.get(&marker).map(Vec::as_slice);
+        count(verdict.ways.entry(book.way).or_default(), fate, entries.is_some());
+        let event = book.source.event(n);
+        let is_refused = fate.key.as_deref().is_some_and(|key| refused.contains(key))
+            || event.transaction.as_deref().is_some_and(|id| refused_transactions.contains(id));
+        let entry = match entries {
+            None if is_refused || fate.promise == Promise::Nothing => continue,
+            None => {
+                verdict.complain(format!("{marker}: LOST: {:?} and never billed", fate.promise));
                 continue;
             }
-            None => continue,
             Some([entry]) => entry,
             Some(all) => {
                 verdict.complain(format!("{marker}: billed {} times", all.len()));
                 continue;
             }
         };
-        let event = book.source.event(n);
         if let Some(what) = difference(&event.json, entry.body.as_deref().unwrap_or_default()) {
             verdict.complain(format!("{marker}: billed with another body: {what}"));
         }
@@ -175,9 +202,25 @@ fn judge_book(book: &Book, billed: &Billed<'_>, refused: &HashSet<&str>, verdict
     }
 }
 
+fn count(way: &mut Way, fate: &Fate, is_billed: bool) {
+    way.sent += 1;
+    match fate.promise {
+        Promise::Acknowledged => way.acknowledged += 1,
+        Promise::Spooled => way.spooled += 1,
+        Promise::Kernel => way.kernel += 1,
+        Promise::Nothing => {
+            way.in_doubt += 1;
+            way.in_doubt_billed += u64::from(is_billed);
+            way.both_killed += u64::from(fate.was_sent);
+            way.both_killed_billed += u64::from(fate.was_sent && is_billed);
+        }
+    }
+}
+
 fn judge_equals(equals: &Equals, billed: &Billed<'_>, refused: &HashSet<&str>, verdict: &mut Verdict) {
-    verdict.sent += equals.keys.len() as u64;
-    verdict.acknowledged += equals.keys.len() as u64;
+    let way = verdict.ways.entry("socket").or_default();
+    way.sent += equals.keys.len() as u64;
+    way.acknowledged += equals.keys.len() as u64;
     let entries = billed.get(equals.marker).map_or(&[][..], Vec::as_slice);
     let delivered: HashSet<&str> = entries.iter().filter_map(|entry| entry.key.as_deref()).collect();
     let promised: HashSet<&str> = equals.keys.iter().map(String::as_str).collect();

@@ -34,6 +34,9 @@ pub(crate) enum Moment {
     Delivered(u64),
     /// Once nothing is under way and, if it comes to that, nothing waits.
     Idle,
+    /// Not at all: applications are killed with events in the kernel, and it ends in peace after so many
+    /// acknowledgements, or all.
+    Outliving(u64),
     /// So long after it was asked to stop, which was when so many events were acknowledged.
     Stopping(u64, Duration),
 }
@@ -87,11 +90,12 @@ impl Round {
         };
         let more: Vec<u64> = (0..producers).map(|_| dice.between(0..=most)).collect();
         let part = dice.between(0..=more.iter().sum());
-        let moment = match dice.between(0..=23) {
+        let moment = match dice.between(0..=25) {
             0..=4 => Moment::Starting(u32::try_from(dice.between(0..=130)).expect("is small")),
             5..=13 => Moment::Acknowledged(part, soon(dice)),
             14 | 15 => Moment::Running(dice.duration(Duration::from_millis(600))),
             16..=19 => Moment::Delivered(dice.between(1..=300)),
+            24 | 25 => Moment::Outliving(part),
             20 | 21 => Moment::Stopping(part, dice.duration(Duration::from_millis(30))),
             _ => Moment::Idle,
         };

@@ -25,6 +25,8 @@ const LEAVES_ONE_IN: u64 = 80;
 /// What a producer knows.
 pub(crate) struct Book {
     pub(crate) source: Source,
+    /// By which way it sends.
+    pub(crate) way: &'static str,
     /// By number.
     pub(crate) fates: Vec<Fate>,
     /// Lines that were sent again.
@@ -34,10 +36,26 @@ pub(crate) struct Book {
     pub(crate) put_off: BTreeMap<String, u64>,
 }
 
+/// By what an event may not be lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Promise {
+    /// Nothing was promised: its sender, or the agent, was killed too soon.
+    #[default]
+    Nothing,
+    /// The kernel had it, and its sender was killed, and the agent was not.
+    Kernel,
+    /// It was in a spool file.
+    Spooled,
+    /// The agent said that it is durable.
+    Acknowledged,
+}
+
 /// What a producer knows of one event that it sent.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fate {
-    pub(crate) is_acknowledged: bool,
+    pub(crate) promise: Promise,
+    /// Whether its sender was told that the kernel has it.
+    pub(crate) was_sent: bool,
     /// The Idempotency-Key it will be delivered under, as far as that is known.
     pub(crate) key: Option<String>,
 }
@@ -63,9 +81,15 @@ impl Drop for Alarm {
     }
 }
 
+impl Book {
+    pub(crate) fn new(source: Source, way: &'static str) -> Self {
+        Self { source, way, fates: Vec::new(), resent: 0, connections: 0, put_off: BTreeMap::new() }
+    }
+}
+
 impl Producer {
     pub(crate) fn new(who: usize, source: Source, stage: &Arc<Stage>, socket: PathBuf, dice: Dice) -> Self {
-        let book = Book { source, fates: Vec::new(), resent: 0, connections: 0, put_off: BTreeMap::new() };
+        let book = Book::new(source, "socket");
         Self { who, stage: Arc::clone(stage), socket, dice, book, unsettled: VecDeque::new() }
     }
 
@@ -160,7 +184,7 @@ impl Producer {
                 Identity::Numbered(id) => Some(Uuid::new_v5(&id, n.to_string().as_bytes()).to_string()),
                 _ => None,
             };
-            self.book.fates.push(Fate { is_acknowledged: false, key });
+            self.book.fates.push(Fate { key, ..Fate::default() });
             self.unsettled.push_back(n);
         }
         self.stage.note(self.who, 0, self.unsettled.len());
@@ -199,14 +223,14 @@ impl Producer {
             assert!(upto < self.book.fates.len() as u64, "{name}: {upto} is durable and was never sent");
             while self.unsettled.front().is_some_and(|n| *n <= upto) {
                 let n = self.unsettled.pop_front().expect("has a front");
-                self.fate(n).is_acknowledged = true;
+                self.fate(n).promise = Promise::Acknowledged;
             }
             return Ok(());
         }
         let id = answer["id"].as_str().unwrap_or_else(|| panic!("{name}: no id: {line}")).to_owned();
         let n = self.unsettled.pop_front().expect("hears only while something is unsettled");
         let fate = self.fate(n);
-        fate.is_acknowledged = true;
+        fate.promise = Promise::Acknowledged;
         fate.key = Some(id);
         Ok(())
     }

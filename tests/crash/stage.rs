@@ -19,6 +19,7 @@ struct State {
     producers: Vec<Share>,
     acknowledged: u64,
     is_finishing: bool,
+    is_outliving: bool,
     has_failed: bool,
 }
 
@@ -54,6 +55,15 @@ impl Stage {
     pub(crate) fn finish(&self) {
         self.lock().is_finishing = true;
         self.changed.notify_all();
+    }
+
+    /// Whether the agent of now will end in peace: what the kernel gets from an application is not lost.
+    pub(crate) fn set_outliving(&self, is_outliving: bool) {
+        self.lock().is_outliving = is_outliving;
+    }
+
+    pub(crate) fn is_outliving(&self) -> bool {
+        self.lock().is_outliving
     }
 
     pub(crate) fn acknowledged(&self) -> u64 {

@@ -14,6 +14,7 @@ use crate::agent::{Life, Log};
 use crate::caller::Caller;
 use crate::dice::Dice;
 use crate::event::{Identity, Source};
+use crate::keeper::Keeper;
 use crate::look::{self, Seen};
 use crate::oracle::{self, Equals};
 use crate::plan::{Moment, Plan, Round};
@@ -145,6 +146,8 @@ impl Storm {
             ("sixth", Identity::Key, "default"),
             ("seventh", Identity::Key, "other"),
             ("eighth", Identity::Key, "default"),
+            ("ninth", Identity::Emitted, "default"),
+            ("tenth", Identity::Emitted, "other"),
         ];
         let stage = Arc::new(Stage::new(sources.len()));
         let start = |(who, (name, identity, profile))| {
@@ -155,6 +158,10 @@ impl Storm {
                 Identity::Key => {
                     let api_key = (profile == "other").then_some(OTHER_KEY);
                     Caller::new(who, source, &stage, self.relay.clone(), api_key, dice).start()
+                }
+                Identity::Emitted => {
+                    let (socket, spool) = (self.home.socket(), self.home.path("spool"));
+                    Keeper::new(who, source, &stage, socket, spool, dice).start()
                 }
                 _ => Producer::new(who, source, &stage, self.home.socket(), dice).start(),
             }
@@ -209,6 +216,17 @@ impl Storm {
                 upstream::set_weather(&self.sandbox, self.weather, &mut self.dice);
                 life.kill();
                 *(if is_idle { &mut self.tally.idle } else { &mut self.tally.running }) += 1;
+            }
+            Moment::Outliving(events) => {
+                stage.set_outliving(true);
+                self.wait_started(&life);
+                stage.wait_acknowledged(before + events);
+                stage.wait_quiet();
+                life.signal(Signal::TERM);
+                assert!(life.wait_end().success(), "a stop in peace");
+                stage.set_outliving(false);
+                self.tally.outlived += 1;
+                return;
             }
             Moment::Stopping(events, then) => {
                 self.wait_started(&life);
@@ -343,8 +361,7 @@ impl Storm {
         let journal = read_journal(&self.home.path("journal")).expect("a journal");
         let verdict = oracle::judge(&journal, books, equals);
         self.tally.upstream = upstream::snapshot(&self.sandbox);
-        (self.tally.sent, self.tally.acknowledged) = (verdict.sent, verdict.acknowledged);
-        self.tally.in_doubt = verdict.in_doubt;
+        self.tally.ways.clone_from(&verdict.ways);
         self.tally.resent = books.iter().map(|book| book.resent).sum();
         self.tally.connections = books.iter().map(|book| book.connections).sum();
         self.tally.print();

@@ -1,10 +1,13 @@
 //! What a run did, printed whether it passes or fails.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use revenium_agent::sandbox::Snapshot;
+
+use crate::oracle::Way;
 
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -25,11 +28,11 @@ pub(crate) struct Tally {
     pub(crate) duplicates: u64,
     /// Of the present life, when last looked at.
     pub(crate) life_duplicates: u64,
-    pub(crate) sent: u64,
+    /// Lives that ended in peace after applications were killed.
+    pub(crate) outlived: u64,
+    pub(crate) ways: BTreeMap<&'static str, Way>,
     pub(crate) resent: u64,
     pub(crate) connections: u64,
-    pub(crate) acknowledged: u64,
-    pub(crate) in_doubt: u64,
     pub(crate) delivered: u64,
     pub(crate) dead: u64,
     pub(crate) upstream: Snapshot,
@@ -53,21 +56,33 @@ impl fmt::Display for Tally {
         writeln!(
             f,
             "  killed     {} starting, {} after an acknowledgement, {} running, {} with nothing to do, \
-             {} stopping; {} stops came first; index deleted {} times; longest start {:.0?}",
+             {} stopping; {} stops came first; {} outlived killed applications; index deleted {} times; \
+             longest start {:.0?}",
             t.in_start,
             t.after_acknowledgement,
             t.running,
             t.idle,
             t.stopping,
             t.stops,
+            t.outlived,
             t.index_losses,
             t.start_longest
         )?;
-        writeln!(
-            f,
-            "  producers  {} events sent, {} resends, {} connections; {} acknowledged, {} in doubt",
-            t.sent, t.resent, t.connections, t.acknowledged, t.in_doubt
-        )?;
+        writeln!(f, "  producers  {} resends, {} connections or applications", t.resent, t.connections)?;
+        for (name, way) in &t.ways {
+            let counts = [
+                ("acknowledged", way.acknowledged),
+                ("spooled", way.spooled),
+                ("in the kernel, sender killed, agent not", way.kernel),
+                ("not promised", way.in_doubt),
+                ("of these billed", way.in_doubt_billed),
+                ("in the kernel, sender killed, agent perhaps", way.both_killed),
+                ("of these billed", way.both_killed_billed),
+            ];
+            let some = counts.iter().filter(|(_, count)| *count > 0);
+            let counts: Vec<String> = some.map(|(what, count)| format!("{count} {what}")).collect();
+            writeln!(f, "  {name:10} {} events: {}", way.sent, counts.join(", "))?;
+        }
         writeln!(
             f,
             "  agent      {} delivered, {} dead letters, {} or more duplicates recognised, {} waiting at most",
