@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use revenium_store::{AppendError, DeadNote, End, Options, Record, Settlement, Store};
-use support::{append, fast_dir, lane, record, small, text};
+use support::{append, fast_dir, lane, record, remove_index, small, text};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -38,14 +38,6 @@ fn claim_all(store: &Store, of: u8) -> Vec<Record> {
 
 fn bodies(store: &Store) -> BTreeSet<String> {
     claim_all(store, 0).iter().map(text).collect()
-}
-
-fn remove_index(dir: &Path) {
-    for entry in std::fs::read_dir(dir).unwrap().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("index-") {
-            std::fs::remove_dir_all(entry.path()).unwrap();
-        }
-    }
 }
 
 /// Text that does not compress to nothing.
@@ -183,7 +175,7 @@ fn damage_just_before_a_watermark_that_is_behind_costs_only_what_is_damaged() {
     store.close();
     drop(store);
     std::fs::write(dir.path().join("watermark"), behind).unwrap();
-    std::fs::remove_dir_all(dir.path().join("index-0")).unwrap();
+    remove_index(dir.path());
     let path = &segments(dir.path())[0];
     let mut bytes = std::fs::read(path).unwrap();
     let at = bytes.windows(2).position(|w| w == b"b4").unwrap();
@@ -330,7 +322,7 @@ fn closing_does_not_wait_for_an_index_that_has_far_to_go() {
         append(&store, vec![record(0, &format!("k{i}"), "b")]).unwrap();
     }
     drop(store);
-    std::fs::remove_dir_all(dir.path().join("index-0")).unwrap();
+    remove_index(dir.path());
     drop(Store::open(small(dir.path(), None)).unwrap());
     let store = open(dir.path());
     assert_eq!(store.stats().index_rebuilds, 1, "the close before has waited for the rebuild");
