@@ -60,6 +60,19 @@ impl LogFile {
         self.file.write_all_at(bytes, offset)
     }
 
+    /// Gives it another name in its directory, durably. After an error it has the old name, unless
+    /// it was the flush of the directory that failed: then it may have either.
+    pub(crate) fn rename(mut self, to: &Path) -> io::Result<Self> {
+        let dir = File::open(to.parent().expect("a file of the store lies in a directory"))?;
+        std::fs::rename(&self.path, to)?;
+        if let Some(tap) = &self.tap {
+            tap.renamed(&self.path, to);
+        }
+        self.path = to.to_path_buf();
+        dir.sync_all()?;
+        Ok(self)
+    }
+
     /// fdatasync: returns once the bytes (and the length, if it grew) are on the device.
     pub(crate) fn flush(&self) -> io::Result<()> {
         if let Some(tap) = &self.tap {
@@ -71,15 +84,6 @@ impl LogFile {
         }
         Ok(())
     }
-}
-
-/// Renames and makes the new name durable.
-pub(crate) fn rename(from: &Path, to: &Path, tap: Option<&Arc<dyn Tap>>) -> io::Result<()> {
-    std::fs::rename(from, to)?;
-    if let Some(tap) = tap {
-        tap.renamed(from, to);
-    }
-    flush_dir(to.parent().expect("a file of the store lies in a directory"))
 }
 
 /// Makes the names in `dir` durable.

@@ -54,8 +54,11 @@ fn prepare(shared: &Shared) {
             })
         });
         let placed = made.and_then(|file| {
-            add(shared, |ordinal| segment::put_in_place(&shared.options, &file, ordinal))
-                .map_err(|error| AppendError::Disk(error.to_string()))
+            add(shared, |ordinal| segment::put_in_place(&shared.options, &file, ordinal)).map_err(|error| {
+                // It keeps no bytes under a name that only the next start would clear.
+                let _ = std::fs::remove_file(&file);
+                AppendError::Disk(error.to_string())
+            })
         });
         if let Err(refused) = placed {
             shared.space.change(|s| s.exhausted = Some(refused));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use revenium_migrations::log_v1::{NotAHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
 
-use crate::file::{LogFile, rename};
+use crate::file::LogFile;
 use crate::options::{Options, Tap};
 
 /// A place in the log.
@@ -100,9 +100,11 @@ pub(crate) fn prewrite(options: &Options) -> io::Result<PathBuf> {
 /// Makes a prewritten or retired file the segment with `ordinal`.
 pub(crate) fn put_in_place(options: &Options, from: &Path, ordinal: u64) -> io::Result<Segment> {
     let id = random_id();
-    let path: PathBuf = options.dir.join(name(ordinal, id));
-    rename(from, &path, options.tap.as_ref())?;
-    Segment::open(&path, ordinal, id, options.tap.as_ref())
+    // Opened first: what cannot begin a new life is not to lose the name by which it is found.
+    let file = LogFile::open(from, false, options.tap.clone())?;
+    let bytes = file.bytes()?;
+    let file = file.rename(&options.dir.join(name(ordinal, id)))?;
+    Ok(Segment { ordinal, id, bytes, file })
 }
 
 fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {

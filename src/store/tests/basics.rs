@@ -9,7 +9,7 @@ use revenium_store::{
     AppendError, Appended, DeadNote, End, LaneStats, OpenError, Options, ProducerId, ReadError, Record, Seq,
     Settlement, Store,
 };
-use support::{append, fast_dir, lane, record, small, text};
+use support::{append, fast_dir, lane, record, remove_index, small, text};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -84,7 +84,7 @@ fn an_index_that_was_deleted_is_made_anew_with_nothing_lost_and_nothing_twice() 
     );
     store.close();
     drop(store);
-    std::fs::remove_dir_all(dir.path().join("index-0")).unwrap();
+    remove_index(dir.path());
     let store = open(dir.path());
     let left = claim_all(&store, 0, End::Oldest);
     assert_eq!(left.len(), 8);
@@ -345,7 +345,7 @@ fn an_index_that_is_being_made_anew_raises_no_alarm() {
     drop(store);
     // So that a checkpoint has counted what the new index is yet to meet.
     drop(open(dir.path()));
-    std::fs::remove_dir_all(dir.path().join("index-0")).unwrap();
+    remove_index(dir.path());
     let store = Store::open(small(dir.path(), None)).unwrap();
     let mut seen = vec![0];
     while !store.is_ready() {

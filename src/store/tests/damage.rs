@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use revenium_store::{AppendError, Appended, End, Settlement, Store};
-use support::{CrashDisk, append, fast_dir, lane, record, small, text};
+use support::{CrashDisk, append, fast_dir, lane, newest_index, record, remove_index, small, text};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -51,7 +51,7 @@ fn filled(n: usize, without_index: bool) -> tempfile::TempDir {
     store.close();
     drop(store);
     if without_index {
-        std::fs::remove_dir_all(dir.path().join("index-0")).unwrap();
+        remove_index(dir.path());
     }
     dir
 }
@@ -59,14 +59,6 @@ fn filled(n: usize, without_index: bool) -> tempfile::TempDir {
 /// Nothing else in a segment can look like it.
 fn body(i: usize) -> String {
     format!("the body of record {i}.")
-}
-
-fn remove_index(dir: &Path) {
-    for entry in std::fs::read_dir(dir).unwrap().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("index-") {
-            std::fs::remove_dir_all(entry.path()).unwrap();
-        }
-    }
 }
 
 fn lost(store: &Store) -> u64 {
@@ -216,7 +208,8 @@ fn damage_to_sled_in_every_place_of_its_file_costs_no_record() {
     drop(store);
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let intact = std::fs::read(dir.path().join("index-0/db")).unwrap();
+    let index = newest_index(dir.path()).unwrap();
+    let intact = std::fs::read(index.join("db")).unwrap();
     let used = intact.iter().rposition(|b| *b != 0).unwrap();
     let mut damaged = 0;
     for at in (0..used).step_by((used / 60).max(1)) {
@@ -224,13 +217,14 @@ fn damage_to_sled_in_every_place_of_its_file_costs_no_record() {
         for entry in std::fs::read_dir(dir.path()).unwrap().flatten().filter(|e| e.path().is_file()) {
             std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
         }
-        std::fs::create_dir(copy.path().join("index-0")).unwrap();
-        for entry in std::fs::read_dir(dir.path().join("index-0")).unwrap().flatten() {
-            let _ = std::fs::copy(entry.path(), copy.path().join("index-0").join(entry.file_name()));
+        let damaged_index = copy.path().join("index-0");
+        std::fs::create_dir(&damaged_index).unwrap();
+        for entry in std::fs::read_dir(&index).unwrap().flatten() {
+            let _ = std::fs::copy(entry.path(), damaged_index.join(entry.file_name()));
         }
         let mut bytes = intact.clone();
         bytes[at] ^= 0xFF;
-        std::fs::write(copy.path().join("index-0/db"), bytes).unwrap();
+        std::fs::write(damaged_index.join("db"), bytes).unwrap();
         damaged += 1;
         let store = open(copy.path());
         assert_eq!((bodies(&store).len(), lost(&store), store.stats().imbalance), (20, 0, 0), "byte {at}");
@@ -238,4 +232,17 @@ fn damage_to_sled_in_every_place_of_its_file_costs_no_record() {
     std::panic::set_hook(quiet);
     println!("{damaged} places of sled's file were damaged");
     assert!(damaged > 30);
+}
+
+/// sled's threads let go of its files a moment after it was closed, under load after the next open.
+#[test]
+fn an_index_that_is_still_held_is_made_anew_beside_it() {
+    let dir = filled(30, false);
+    let first = newest_index(dir.path()).unwrap();
+    let held = std::fs::File::open(first.join("db")).unwrap();
+    held.lock().unwrap();
+    let store = open(dir.path());
+    assert_ne!(newest_index(dir.path()), Some(first));
+    let stats = store.stats();
+    assert_eq!((bodies(&store).len(), lost(&store), stats.imbalance, stats.index_rebuilds), (30, 0, 0, 1));
 }

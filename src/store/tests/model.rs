@@ -10,7 +10,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use revenium_store::{Appended, DeadNote, End, NewRecord, ProducerId, Record, Seq, Settlement, Store};
-use support::{CrashDisk, append, fast_dir, lane, record, small, text};
+use support::{CrashDisk, append, fast_dir, lane, newest_index, record, small, text};
 
 const LONG: Duration = Duration::from_secs(30);
 const LANES: u8 = 3;
@@ -485,17 +485,6 @@ fn noise(seed: u64, bytes: usize) -> String {
         char::from_digit(u32::try_from(state >> 60).unwrap(), 16).unwrap()
     };
     (0..bytes).map(|_| next()).collect()
-}
-
-fn newest_index(dir: &Path) -> Option<PathBuf> {
-    let of = |e: std::fs::DirEntry| e.file_name().to_str()?.strip_prefix("index-")?.parse::<u64>().ok();
-    std::fs::read_dir(dir)
-        .unwrap()
-        .flatten()
-        .filter_map(|e| Some((of(e)?, ())))
-        .map(|(n, ())| n)
-        .max()
-        .map(|n| dir.join(format!("index-{n}")))
 }
 
 fn copy_dir(from: &Path, to: &Path) {

@@ -149,6 +149,23 @@ pub fn small(dir: &Path, disk: Option<Arc<CrashDisk>>) -> Options {
     }
 }
 
+/// sled's folder. An index made anew has another name than the one before it.
+pub fn newest_index(dir: &Path) -> Option<PathBuf> {
+    let number = |e: &std::fs::DirEntry| e.file_name().to_str()?.strip_prefix("index-")?.parse::<u64>().ok();
+    std::fs::read_dir(dir)
+        .unwrap()
+        .flatten()
+        .filter(|e| number(e).is_some())
+        .max_by_key(number)
+        .map(|e| e.path())
+}
+
+pub fn remove_index(dir: &Path) {
+    while let Some(index) = newest_index(dir) {
+        std::fs::remove_dir_all(index).unwrap();
+    }
+}
+
 pub fn lane(i: u8) -> Lane {
     Lane { profile: if i.is_multiple_of(2) { "default".into() } else { "other".into() }, route: i / 2 }
 }
