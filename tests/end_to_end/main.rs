@@ -14,6 +14,7 @@ mod hand_in;
 mod key;
 mod letters;
 mod relay;
+mod relay_letters;
 mod send;
 mod spool;
 mod spool_kill;
