@@ -147,7 +147,8 @@ impl<Q: Queue> Runner<Q> {
                 break;
             }
             let outcome = take(&self.desk, &folder, found.clone(), stop).await;
-            if matches!(outcome, Outcome::Taken(_) | Outcome::Elsewhere) {
+            // What somebody else is at waits all the same: whoever has it may hang.
+            if matches!(outcome, Outcome::Taken(_)) {
                 gone.push(found.name.clone());
             }
             if self.settle(place, &folder, &found, outcome).is_break() {
