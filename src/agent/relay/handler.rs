@@ -135,12 +135,13 @@ impl<Q: Queue> Desk<Q> {
         Ok(tenant.profile)
     }
 
-    /// Reads the body, within its bounds. The permit is its part of the memory of all.
+    /// Reads the body, within its bounds. The permit is its part of the memory of all; a body that is no
+    /// larger than a head may be needs none, so that large ones which do not come keep only each other.
     async fn read(
         &self,
         headers: &HeaderMap,
         body: Incoming,
-    ) -> Result<(Bytes, tokio::sync::SemaphorePermit<'_>), Problem> {
+    ) -> Result<(Bytes, Option<tokio::sync::SemaphorePermit<'_>>), Problem> {
         let limits = &self.settings.limits;
         let announced = headers.get(CONTENT_LENGTH).is_some();
         let bytes = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
@@ -151,8 +152,12 @@ impl<Q: Queue> Desk<Q> {
         }
         let units = u32::try_from(bytes / BUDGET_UNIT_BYTES + 1).unwrap_or(u32::MAX);
         let reading = async {
-            let room = self.bodies.acquire_many(units).await;
-            let room = room.map_err(|_closed| Problem::stopping())?;
+            let room = if bytes <= limits.head_bytes_max {
+                None
+            } else {
+                let room = self.bodies.acquire_many(units).await;
+                Some(room.map_err(|_closed| Problem::stopping())?)
+            };
             collect(body, limits.discarded_bytes_max).await.map(|body| (body, room))
         };
         match timeout(limits.body_time_max, reading).await {
