@@ -15,7 +15,7 @@ const KEYS: Uuid = Uuid::from_u128(0x4eb1678d_9a7a51be_84791536_20798d88);
 /// The Idempotency-Key of try number `attempt` after one that was refused for good under `old`:
 /// UUIDv5(`old`, `attempt`). Another key, because the server may answer the old one from memory;
 /// always the same for the same try, so that it cannot be made twice.
-pub fn retry_key(old: &str, attempt: u32) -> String {
+pub fn retry_key(old: &str, attempt: u64) -> String {
     let namespace = Uuid::try_parse(old).unwrap_or_else(|_| Uuid::new_v5(&KEYS, old.as_bytes()));
     Uuid::new_v5(&namespace, attempt.to_string().as_bytes()).hyphenated().to_string()
 }

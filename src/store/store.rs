@@ -226,9 +226,13 @@ impl Store {
         let deadline = Instant::now() + at_most;
         let noted = shared.inbox.lock().noted;
         let end = loop {
+            // A job is done after the commit that was under way when it came, so what had been taken
+            // before is durable with it; what was taken meanwhile may be under way itself.
+            let taken = shared.inbox.lock().notes_taken();
             let Ok(end) = shared.run_job(Vec::new()) else { return false };
-            // Not until there are none: a drain at work keeps them coming.
-            if shared.inbox.lock().notes_taken() >= noted {
+            // Not until there are none: a drain at work keeps them coming. What a failed commit gave
+            // back is not taken.
+            if taken.min(shared.inbox.lock().notes_taken()) >= noted {
                 break end;
             }
             if Instant::now() >= deadline {

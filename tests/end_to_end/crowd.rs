@@ -1,5 +1,6 @@
 //! More clients than there is room for: the relay serves those that send.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 
@@ -30,6 +31,34 @@ fn ten_thousand_idle_connections_keep_nobody_from_sending() {
     let connections = agent.metric("revenium_agent_connections");
     assert!(connections <= 1025.0, "{connections} connections at a time");
     drop(crowd);
+    assert_eq!(agent.stop().code, Some(0));
+}
+
+#[test]
+fn large_bodies_that_do_not_come_keep_nobody_from_sending() {
+    let home = Home::new();
+    home.configure(RELAY);
+    let agent = home.start();
+    let relay = agent.ready["relay"].as_str().expect("is on");
+    // One MiB each, which is more than all bodies may have together.
+    let half: Vec<TcpStream> = (0..70)
+        .map(|_| {
+            let mut stream = TcpStream::connect(relay).expect("listens");
+            let head = format!(
+                "POST {COMPLETIONS} HTTP/1.1\r\nHost: {relay}\r\nContent-Type: application/json\r\n\
+                 Content-Length: 1048576\r\n\r\n{{"
+            );
+            stream.write_all(head.as_bytes()).expect("sent");
+            stream
+        })
+        .collect();
+    until("all are being read", || agent.metric("revenium_agent_connections"), |count| *count >= 70.0);
+    assert_eq!(Http::connect(relay).post(COMPLETIONS, &[("x-api-key", KEY)], &completion("a")).status, 201);
+    for mut stream in half {
+        stream.set_nonblocking(true).expect("set");
+        let error = stream.read(&mut [0]).expect_err("it was answered before it had run out of time");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    }
     assert_eq!(agent.stop().code, Some(0));
 }
 

@@ -15,6 +15,7 @@ mod hand_in;
 mod key;
 mod letters;
 mod relay;
+mod relay_letters;
 mod send;
 mod spool;
 mod spool_kill;

@@ -137,6 +137,35 @@ fn an_unknown_key_s_events_wait_apart_and_are_billed_once_it_is_known_whose_they
 }
 
 #[test]
+fn whose_an_event_is_is_never_guessed() {
+    let home = Home::new();
+    home.configure(&format!("{RELAY}profiles.b.api_key = \"{OTHER_KEY}\"\n"));
+    let agent = home.start();
+    let bearer = format!("Bearer {OTHER_KEY}");
+    for (headers, status) in [
+        (&[("x-api-key", KEY), ("x-api-key", OTHER_KEY)][..], 401),
+        (&[("x-api-key", KEY), ("x-api-key", KEY)], 201),
+        (&[("Authorization", &*bearer)], 201),
+        (&[("Authorization", &*bearer), ("Authorization", "Bearer x")], 401),
+        (&[("x-api-key", KEY), ("Authorization", &*bearer)], 201),
+        (&[("x-api-key", KEY), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")], 400),
+    ] {
+        let answer = client(&agent).post(COMPLETIONS, headers, &completion("x"));
+        assert_eq!(answer.status, status, "{headers:?}: {answer:?}");
+    }
+    let status = home.wait_status("all are known of", |status| {
+        status["profiles"].as_array().is_some_and(|all| all.iter().any(|one| one["waiting"] == 2))
+    });
+    let of = |name: &str| {
+        let all = status["profiles"].as_array().expect("profiles");
+        all.iter().find(|one| one["name"] == name).map(|one| (one["waiting"].clone(), one["dead"].clone()))
+    };
+    assert_eq!(of("default"), Some((2.into(), 1.into())));
+    assert_eq!(of("b"), Some((1.into(), 0.into())), "whose key the bearer's was");
+    agent.stop();
+}
+
+#[test]
 fn a_strict_relay_takes_nothing_without_a_key_that_a_profile_has() {
     let home = Home::new();
     home.configure(&format!("{RELAY}relay.strict = true\n"));

@@ -229,3 +229,21 @@ fn times_of_files_decide_nothing_but_the_order() {
     assert_eq!(status["profiles"][0]["dead"], 0);
     assert_eq!(agent.stop().code, Some(0));
 }
+
+#[test]
+fn a_file_that_somebody_else_holds_is_shown_as_waiting() {
+    let home = Home::new();
+    let sandbox = home.sandbox(&[]);
+    home.deliver_to(&sandbox, "");
+    let dir = home.path("spool");
+    let path = SpoolFile::with_events(1, 1, 3).put(&dir);
+    let held = File::open(&path).expect("opened");
+    held.lock().expect("locked");
+    let agent = home.start();
+    let status = home.wait_status("it waits", |status| status["spool"]["waiting_files"] == 1);
+    assert!(status["spool"]["oldest_age_s"].is_u64(), "{status}");
+    drop(held);
+    sandbox.wait_billed(3);
+    home.wait_status("it is gone", |status| status["spool"]["waiting_files"] == 0);
+    assert_eq!(agent.stop().code, Some(0));
+}

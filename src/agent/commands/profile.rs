@@ -43,7 +43,8 @@ struct ClaimArgs {
     /// The configured profile whose URL and key its events are sent with
     #[arg(long = "as", value_name = "NAME")]
     claim_as: String,
-    /// Even if it is claimed for another profile
+    /// Even if it is claimed for another profile. What was tried as that one's and not answered may be billed
+    /// to both
     #[arg(long)]
     force: bool,
     #[command(flatten)]

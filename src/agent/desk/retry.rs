@@ -3,7 +3,9 @@
 //! The record that takes a letter's place is appended with the letter's end in the same commit, so a
 //! crash leaves exactly one of the two. Its key is UUIDv5(old key, 1): a letter is tried once more
 //! under its key, because then its place is taken, and what becomes of that try has a key of its
-//! own to go on from. Should the try be lost with its commit, the next one has the same key.
+//! own to go on from. Should the try be lost with its commit, the next one has the same key. A conflict
+//! has the key of the event that came first, as any other conflict with it has: in the place of the 1
+//! is its number, so that no two of them are tried under one key.
 
 use std::ops::ControlFlow;
 
@@ -11,6 +13,7 @@ use bytes::Bytes;
 use revenium_event::{
     Identity, Kind, Minted, compact, retry_key, transaction_id, with_kind, without_transaction_id,
 };
+use serde::Deserialize;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -19,12 +22,12 @@ use super::filter::Filter;
 use super::letters::{Full, Span};
 use super::{Desk, DeskError, is_unknown_key};
 use crate::drain::Reason;
-use crate::intake::Door;
-use crate::queue::{DeadLetter, NewRecord};
+use crate::intake::{Door, PROFILE_UNUSABLE};
+use crate::queue::{DeadLetter, Lane, NewRecord};
 use crate::tasks;
 
 /// The attempt in a retry's key; the module says why there is no second.
-const ATTEMPT: u32 = 1;
+const ATTEMPT: u64 = 1;
 
 /// Bytes of bodies that are appended together: a small part of what one commit takes.
 const APPEND_BYTES_MAX: usize = 256 << 10;
@@ -141,7 +144,7 @@ impl Desk {
         // A frozen body lacks its kind, and so does what a client of the relay sent: its path had it.
         let event = with_kind(event, kind)?;
         let event = settle_transaction_id(letter, event, kind, was_frozen, new_transaction_id)?;
-        let key = retry_key(&letter.record.key, ATTEMPT);
+        let key = next_key(letter);
         let minted = Minted { now_ms: letter.record.received_at_ms, random: *Uuid::new_v4().as_bytes() };
         let admitted =
             self.door_of(&lane.profile).admit(&event, &Identity::Key(&key), Some(&lane.profile), &minted);
@@ -149,6 +152,9 @@ impl Desk {
         if was_frozen && record.lane.profile != lane.profile {
             let message = format!("it was meant for {}, and is sent to no other account", lane.profile);
             return Err(DeskError::invalid("profile", message));
+        }
+        if !was_frozen {
+            check_destination(letter, edited, &record.lane)?;
         }
         Ok(NewRecord { key_is_identity: false, replaces: Some(letter.record.seq), ..record })
     }
@@ -163,7 +169,7 @@ impl Desk {
         }
         Ok(NewRecord {
             lane: record.lane.clone(),
-            key: retry_key(&record.key, ATTEMPT).into(),
+            key: next_key(letter).into(),
             number: None,
             key_is_identity: false,
             fingerprint: xxh3_64(&record.body),
@@ -180,6 +186,49 @@ impl Desk {
         let own = is_unknown_key(profile).then(|| profile.clone());
         Door::new(self.profiles.iter().cloned().chain(own).collect())
     }
+}
+
+/// The Idempotency-Key of the record that takes the letter's place.
+fn next_key(letter: &DeadLetter) -> String {
+    let is_conflict = Reason::from_code(letter.note.reason) == Some(Reason::Conflict);
+    // Never 1: the event that came first has a lower number.
+    let attempt = if is_conflict { letter.record.seq.0 } else { ATTEMPT };
+    retry_key(&letter.record.key, attempt)
+}
+
+/// Members that route a line, and nothing in a body that came by the relay.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+struct Said {
+    profile: Option<serde_json::Value>,
+    kind: Option<serde_json::Value>,
+}
+
+/// What intake refused goes where it was meant to go, unless a person has said otherwise. A line's members
+/// say the same as its lane; those of a body that came by the relay may not: its key and path had said it.
+fn check_destination(letter: &DeadLetter, edited: Option<&str>, to: &Lane) -> Result<(), DeskError> {
+    let lane = &letter.record.lane;
+    let said = |event: &[u8]| serde_json::from_slice::<Said>(event).unwrap_or_default();
+    let before = said(&letter.record.body);
+    let now = edited.map(|event| said(event.as_bytes()));
+    let is_profile_left = now.as_ref().is_none_or(|now| now.profile == before.profile);
+    if is_profile_left && to.profile != lane.profile && &*lane.profile != PROFILE_UNUSABLE {
+        let message = format!(
+            "it came for {}, and its member `profile` says {}: `dlq edit` it, and take the member out or change it",
+            lane.profile, to.profile
+        );
+        return Err(DeskError::invalid("profile", message));
+    }
+    let is_kind_left = now.as_ref().is_none_or(|now| now.kind == before.kind);
+    if is_kind_left && to.route != lane.route {
+        let name = |route| Kind::from_code(route).map_or("other", Kind::name);
+        let message = format!(
+            "it came as {}, and its member `kind` says {}: `dlq edit` it, and take the member out or change it",
+            name(lane.route),
+            name(to.route)
+        );
+        return Err(DeskError::invalid("kind", message));
+    }
+    Ok(())
 }
 
 /// The event with the `transactionId` that it is to have; one that is cut is minted by freezing.

@@ -27,7 +27,7 @@ pub const PROFILE_DEFAULT: &str = "default";
 
 /// Lane of a refused event whose `profile` cannot be a profile's name. It cannot be configured
 /// by accident, and so such an event is never sent anywhere without a person's word.
-const PROFILE_UNUSABLE: &str = "_unusable";
+pub const PROFILE_UNUSABLE: &str = "_unusable";
 
 /// Profiles that are not configured and that refused events are kept for by name, in one run: each makes
 /// a lane for good, and names are the senders'. Further ones are kept as unusable; their events name them.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_LENGTH, HeaderName};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request};
 use revenium_event::limits::BODY_BYTES_MAX;
 use revenium_event::line::Code;
@@ -25,6 +25,7 @@ use crate::intake::{Bucket, Door, Observer, Turned, unix_ms};
 use crate::queue::{AppendError, Appended, Lane, NewRecord, Queue};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const BEARER: &[u8] = b"bearer ";
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A semaphore counts in u32; a byte each would be too fine for it.
@@ -115,7 +116,7 @@ impl<Q: Queue> Desk<Q> {
 
     /// The profile of the request's API key.
     fn profile(&self, headers: &HeaderMap) -> Result<Arc<str>, Problem> {
-        let key = headers.get(API_KEY).map(|key| key.as_bytes());
+        let key = api_key(headers)?;
         let tenant = self.settings.tenants.of_key(key).map_err(|none| match none {
             NoTenant::Missing => Problem::new(401, "unauthorized", "send x-api-key"),
             NoTenant::Unknown => Problem::new(401, "unauthorized", "no profile of this agent has this API key"),
@@ -134,12 +135,13 @@ impl<Q: Queue> Desk<Q> {
         Ok(tenant.profile)
     }
 
-    /// Reads the body, within its bounds. The permit is its part of the memory of all.
+    /// Reads the body, within its bounds. The permit is its part of the memory of all; a body that is no
+    /// larger than a head may be needs none, so that large ones which do not come keep only each other.
     async fn read(
         &self,
         headers: &HeaderMap,
         body: Incoming,
-    ) -> Result<(Bytes, tokio::sync::SemaphorePermit<'_>), Problem> {
+    ) -> Result<(Bytes, Option<tokio::sync::SemaphorePermit<'_>>), Problem> {
         let limits = &self.settings.limits;
         let announced = headers.get(CONTENT_LENGTH).is_some();
         let bytes = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
@@ -150,8 +152,12 @@ impl<Q: Queue> Desk<Q> {
         }
         let units = u32::try_from(bytes / BUDGET_UNIT_BYTES + 1).unwrap_or(u32::MAX);
         let reading = async {
-            let room = self.bodies.acquire_many(units).await;
-            let room = room.map_err(|_closed| Problem::stopping())?;
+            let room = if bytes <= limits.head_bytes_max {
+                None
+            } else {
+                let room = self.bodies.acquire_many(units).await;
+                Some(room.map_err(|_closed| Problem::stopping())?)
+            };
             collect(body, limits.discarded_bytes_max).await.map(|body| (body, room))
         };
         match timeout(limits.body_time_max, reading).await {
@@ -170,11 +176,11 @@ impl<Q: Queue> Desk<Q> {
         now_ms: u64,
     ) -> Result<Answer, Problem> {
         let minted = mint(now_ms);
-        let identity = match headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str()) {
-            None => Identity::Body,
-            Some(Ok(key)) => Identity::Key(key),
+        let identity = match only(headers, &IDEMPOTENCY_KEY).map(|key| key.map(HeaderValue::to_str)) {
+            Ok(None) => Identity::Body,
+            Ok(Some(Ok(key))) => Identity::Key(key),
             // Refused with the words for any other wrong key.
-            Some(Err(_)) => Identity::Key(""),
+            Ok(Some(Err(_))) | Err(Several) => Identity::Key(""),
         };
         let admitted = match self.door.admit_body(lane, kind, body, &identity, &minted) {
             Ok(admitted) => admitted,
@@ -252,6 +258,33 @@ impl<Q: Queue> Desk<Q> {
     fn may_warn(&self) -> bool {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).try_take(Instant::now())
     }
+}
+
+/// A header came with several values, and which is meant cannot be told.
+struct Several;
+
+/// The one value of a header, however often it came.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Several> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.any(|value| Some(value) != first) { Err(Several) } else { Ok(first) }
+}
+
+/// The API key of a request. Who sends it as a bearer's, which Revenium's SDKs do not, means its account, too.
+fn api_key(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
+    let of = |name| {
+        let several = |Several| Problem::new(401, "unauthorized", format!("send one {name}, not several"));
+        only(headers, &name).map_err(several)
+    };
+    match of(API_KEY)? {
+        Some(key) => Ok(Some(key.as_bytes())),
+        None => Ok(of(AUTHORIZATION)?.and_then(bearer)),
+    }
+}
+
+fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, key) = value.as_bytes().split_at_checked(BEARER.len())?;
+    scheme.eq_ignore_ascii_case(BEARER).then(|| key.trim_ascii())
 }
 
 fn mint(now_ms: u64) -> Minted {

@@ -34,7 +34,8 @@ pub struct Limits {
     pub head_time_max: Duration,
     /// How long a body may take.
     pub body_time_max: Duration,
-    /// Bytes of bodies of all requests together, read and not yet answered.
+    /// Bytes of bodies of all requests together, read and not yet answered; those of bodies that are no
+    /// larger than a head may be come with the connection, as heads do.
     pub bodies_bytes_max: usize,
     /// Bytes of a body that is too large and is read and thrown away, so that its sender sees the answer.
     pub discarded_bytes_max: usize,

@@ -304,12 +304,15 @@ fn event(line: &[u8], last: Option<u64>, first: u64) -> Result<(u64, Cow<'_, [u8
     Ok((n, event))
 }
 
-/// Where the line that begins at `from` ends, newline included.
+/// Where the line that begins at `from` ends, newline included; at the latest where a spool file has to end,
+/// however long its writer may have made it since it was opened.
 fn end_of_line(file: &File, from: u64) -> io::Result<u64> {
     let mut at = from;
     let mut bytes = vec![0; SKIP_BYTES];
     loop {
-        match file.read_at(&mut bytes, at) {
+        let left = super::FILE_BYTES_MAX.saturating_sub(at);
+        let count = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        match file.read_at(&mut bytes[..count], at) {
             Ok(0) => return Ok(at),
             Ok(count) => match bytes[..count].iter().position(|byte| *byte == b'\n') {
                 Some(newline) => return Ok(at + newline as u64 + 1),

@@ -63,8 +63,13 @@ impl Memory {
         listing.files.iter().filter(is_due).cloned().collect()
     }
 
-    /// Whether there is room to remember one that cannot be removed: without it, none may be taken.
-    pub(super) fn has_room(&self) -> bool {
+    /// Whether there is room to remember that it cannot be removed: without it, it may not be taken. One
+    /// that stayed before has its place.
+    pub(super) fn may_take(&self, found: &Found) -> bool {
+        self.has_room() || self.known(found).is_some()
+    }
+
+    fn has_room(&self) -> bool {
         self.files.len() < FILES_MAX
     }
 
@@ -178,7 +183,8 @@ mod tests {
             assert!(memory.has_room());
             memory.left_alone(&found(first), "why");
         }
-        assert!(!memory.has_room());
+        assert!(!memory.may_take(&found(1 << 40)));
+        assert!(memory.may_take(&found(7)), "what stayed may go");
         memory.later(&found(1 << 40), "why", now);
         assert_eq!(memory.files.len(), FILES_MAX);
         let strange = (0..10_000).filter(|i| memory.is_new(&i.to_string())).count();

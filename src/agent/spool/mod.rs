@@ -141,34 +141,30 @@ impl<Q: Queue> Runner<Q> {
         let Some((folder, listing)) = look(place).await else { return };
         warn_of_strange(place, &listing);
         let due = place.memory.due(&listing, Instant::now());
-        let mut gone = Vec::new();
+        let (mut gone, mut is_held_up) = (Vec::new(), false);
         for found in due {
-            if stop.is_requested() || !self.is_allowed_to_go_on(place) {
+            if stop.is_requested() {
                 break;
             }
+            if !place.memory.may_take(&found) {
+                is_held_up = true;
+                continue;
+            }
             let outcome = take(&self.desk, &folder, found.clone(), stop).await;
-            if matches!(outcome, Outcome::Taken(_) | Outcome::Elsewhere) {
+            // What somebody else is at waits all the same: whoever has it may hang.
+            if matches!(outcome, Outcome::Taken(_)) {
                 gone.push(found.name.clone());
             }
             if self.settle(place, &folder, &found, outcome).is_break() {
                 break;
             }
         }
+        let why = "too many files stay in it; no others are taken until some of these are gone";
+        let why = is_held_up.then(|| format!("{}: {why}", place.path.display()));
+        if place.memory.trouble(why.clone()) {
+            warn!("{}", why.unwrap_or_default());
+        }
         place.left = standing(&listing, &gone, &place.memory);
-    }
-
-    fn is_allowed_to_go_on(&self, place: &mut Spot) -> bool {
-        if place.memory.has_room() {
-            return true;
-        }
-        let why = format!(
-            "{}: too many files stay in it; nothing more is taken until some are removed",
-            place.path.display()
-        );
-        if place.memory.trouble(Some(why.clone())) {
-            warn!("{why}");
-        }
-        false
     }
 
     /// Remembers and tells what became of a file; breaks if others would fare no better.
@@ -253,10 +249,7 @@ async fn look(place: &mut Spot) -> Option<(Arc<Folder>, Listing)> {
         Ok::<_, FolderError>((Arc::new(folder), listing))
     });
     match looked.await? {
-        Ok(looked) => {
-            place.memory.trouble(None);
-            Some(looked)
-        }
+        Ok(looked) => Some(looked),
         Err(error) => {
             let why = error.to_string();
             // Whoever has no spool there yet needs no warning, nor a status that is not well.

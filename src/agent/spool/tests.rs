@@ -185,6 +185,24 @@ async fn a_file_that_is_still_written_to_stays() {
 }
 
 #[tokio::test]
+async fn a_file_that_grows_without_end_is_read_as_far_as_a_spool_file_may_go() {
+    let rig = Rig::new(1 << 30);
+    let path = rig.put(&lines(1..=1));
+    let folder = rig.folder();
+    let found = folder.list().unwrap().files.pop().unwrap();
+    let file = SpoolFile::open(&folder, &found).unwrap().unwrap();
+    fs::File::options().append(true).open(&path).unwrap().set_len(8 * FILE_BYTES_MAX).unwrap();
+    let (mut lines, mut ends) = (Lines::new(), Vec::new());
+    let ended = lines.read(&file, &mut |place, _| {
+        ends.push(place.bytes.end);
+        std::ops::ControlFlow::Continue(())
+    });
+    assert!(ended.unwrap());
+    assert_eq!((ends.len(), ends[2], lines.read_to()), (3, FILE_BYTES_MAX, FILE_BYTES_MAX));
+    assert!(!file.remove(&folder, lines.read_to()).unwrap(), "it stays");
+}
+
+#[tokio::test]
 async fn a_file_that_changes_between_listing_and_opening_is_not_what_it_was() {
     let rig = Rig::new(1 << 20);
     let path = rig.put(&lines(1..=1));

@@ -1,0 +1,58 @@
+//! `wait_settled` says what is durable, however much was noted before.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use revenium_store::{Options, Store, Tap};
+use support::{CrashDisk, fast_dir, small};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// A device whose flush takes longer than the index needs to follow.
+struct Slow(Arc<CrashDisk>);
+
+impl Tap for Slow {
+    fn write(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write(path, offset, bytes)
+    }
+
+    fn flush(&self, path: &Path) -> io::Result<()> {
+        std::thread::sleep(Duration::from_millis(20));
+        self.0.flush(path)
+    }
+
+    fn flushed(&self, path: &Path) {
+        self.0.flushed(path);
+    }
+
+    fn renamed(&self, from: &Path, to: &Path) {
+        self.0.renamed(from, to);
+    }
+}
+
+/// One commit takes a part of these notes: the last ones were on their way when the first were durable.
+#[test]
+fn what_is_told_to_be_settled_survives_a_crash_at_once() {
+    const NOTES: u32 = 200;
+    for _ in 0..10 {
+        let dir = fast_dir();
+        let disk = Arc::<CrashDisk>::default();
+        let tap: Arc<dyn Tap> = Arc::new(Slow(disk.clone()));
+        let store = Store::open(Options { tap: Some(tap), ..small(dir.path(), None) }).unwrap();
+        assert!(store.wait_ready(LONG));
+        for i in 0..NOTES {
+            store.put_state("s", &i.to_le_bytes());
+        }
+        assert!(store.wait_settled(LONG));
+        disk.die();
+        drop(store);
+        disk.lose_unflushed(|| true);
+        let store = Store::open(small(dir.path(), None)).unwrap();
+        assert_eq!(store.state("s"), Some((NOTES - 1).to_le_bytes().to_vec()));
+    }
+}
