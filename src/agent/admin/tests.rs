@@ -1,5 +1,7 @@
 //! Tests of `admin`: what each path answers, and the doors themselves.
 
+mod scrape;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -344,44 +346,6 @@ async fn a_control_socket_that_was_left_behind_is_replaced() {
     drop(std::os::unix::net::UnixListener::bind(dir.path().join("control.sock")).expect("bound"));
     let (_listener, file) = ControlSocket::bind(dir.path()).expect("replaced");
     assert!(std::os::unix::net::UnixStream::connect(file.path()).is_ok());
-}
-
-#[test]
-fn a_scrape_shows_the_drain_as_it_is_now() {
-    let (board, metrics) = (board(), metrics());
-    let paused = Arc::new(Mutex::new(true));
-    let is_paused = paused.clone();
-    board.attach_drain(move || DrainView {
-        claims: Default::default(),
-        pauses: if *is_paused.lock().expect("whole") {
-            vec![PauseView {
-                profile: "default".to_owned(),
-                route: None,
-                reason: PauseReason::Key,
-                words: String::new(),
-                since_ms: 0,
-                next_probe_ms: None,
-            }]
-        } else {
-            Vec::new()
-        },
-        pace: vec![pace()],
-        last_delivered_at_ms: None,
-    });
-    let scrape = || {
-        route::answer(Door::Admin, &Method::GET, "/metrics", &board, &metrics, 0);
-        metrics.render(None, 0)
-    };
-    let series = "revenium_agent_paused{profile=\"default\",reason=\"key\",route=\"all\"}";
-    let text = scrape();
-    assert!(text.contains(&format!("{series} 1\n")), "{text}");
-    assert!(
-        text.contains("revenium_agent_pace_requests_per_second{account=\"api.revenium.ai\"} 20\n"),
-        "{text}"
-    );
-    assert!(text.contains("revenium_agent_requests_in_flight{account=\"api.revenium.ai\"} 2\n"), "{text}");
-    *paused.lock().expect("whole") = false;
-    assert!(scrape().contains(&format!("{series} 0\n")));
 }
 
 #[test]

@@ -64,6 +64,8 @@ struct Inner {
     paused: IntGaugeVec,
     connections: IntGauge,
     effective_guarantee: IntGauge,
+    disk_reserve_bytes: IntGauge,
+    log_stalled: IntGauge,
     spool: SpoolMetrics,
     store: StoreMetrics,
     process: ProcessMetrics,
@@ -193,6 +195,16 @@ impl Metrics {
     /// Whether a flush reaches a device here.
     pub fn set_guarantee(&self, flushed: bool) {
         self.inner.effective_guarantee.set(i64::from(flushed));
+    }
+
+    /// How many free bytes of the log's file system are left to others.
+    pub fn set_disk_reserve(&self, bytes: u64) {
+        self.inner.disk_reserve_bytes.set(store::signed(bytes));
+    }
+
+    /// Whether the log does not move although events wait on it.
+    pub fn set_stalled(&self, is_stalled: bool) {
+        self.inner.log_stalled.set(i64::from(is_stalled));
     }
 
     /// Everything in Prometheus's text format. `stats` are the queue's counts now; without them
@@ -329,6 +341,16 @@ impl Inner {
                 r,
                 "effective_guarantee",
                 "1 if a flush reaches a device, 0 if the data directory's file system promises less.",
+            )?,
+            disk_reserve_bytes: gauge(
+                r,
+                "disk_reserve_bytes",
+                "Free bytes of the log's file system that are left to others.",
+            )?,
+            log_stalled: gauge(
+                r,
+                "log_stalled",
+                "1 if the log has not moved for half a minute although events wait on it.",
             )?,
             spool: SpoolMetrics::new(r)?,
             store: StoreMetrics::new(r, profiles)?,

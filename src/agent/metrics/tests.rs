@@ -55,6 +55,8 @@ fn every_series_is_there_from_the_start_and_none_appears_later() {
         "revenium_agent_pace_requests_per_second{account=\"api.revenium.ai\"}",
         "revenium_agent_paused{profile=\"team\",reason=\"key\",route=\"all\"}",
         "revenium_agent_disk_free_bytes",
+        "revenium_agent_disk_reserve_bytes",
+        "revenium_agent_log_stalled",
         "revenium_agent_tokens_total{provider=\"anthropic\",type=\"cache_read\"}",
         "revenium_agent_ledger_imbalance",
         "revenium_agent_damaged_regions",
@@ -129,6 +131,8 @@ fn counts_arrive_at_their_series() {
     metrics.set_pace("api.revenium.ai", 12.5, 4);
     metrics.set_pauses(&[("team", Some(0), PauseReason::Key), ("default", None, PauseReason::NoKey)]);
     metrics.set_guarantee(true);
+    metrics.set_disk_reserve(512 << 20);
+    metrics.set_stalled(true);
     let text = metrics.render(None, 0);
     for (series, expected) in [
         ("events_received_total{kind=\"completion\",via=\"socket\"}", "3"),
@@ -149,6 +153,8 @@ fn counts_arrive_at_their_series() {
         ("connections", "1"),
         ("paused{profile=\"team\",reason=\"payment\",route=\"completion\"}", "0"),
         ("effective_guarantee", "1"),
+        ("disk_reserve_bytes", "536870912"),
+        ("log_stalled", "1"),
         ("build_info{version=\"1.2.3\"}", "1"),
     ] {
         assert_eq!(value(&text, series), Some(expected), "{series}");

@@ -31,7 +31,7 @@ impl CommitPulse {
         self.begin_at(Instant::now())
     }
 
-    fn begin_at(&self, now: Instant) -> CommitMark<'_> {
+    pub(crate) fn begin_at(&self, now: Instant) -> CommitMark<'_> {
         let mut pulse = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if pulse.pending == 0 {
             pulse.moved_at = Some(now);

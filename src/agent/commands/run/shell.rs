@@ -65,6 +65,7 @@ impl Shell {
         accounts.dedup();
         let metrics = Metrics::new(&names(|profile| &profile.name), &accounts, VERSION);
         metrics.set_guarantee(guarantee.flushed);
+        metrics.set_disk_reserve(config.store.free_reserve_bytes);
 
         let keys = follow_keys(&config, tasks)?;
         let board = Arc::new(Board::new(facts(&config, guarantee, &instance, &keys), &parts::NAMES));
