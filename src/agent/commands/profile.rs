@@ -38,7 +38,7 @@ struct ListArgs {
 
 #[derive(Debug, Clone, Args)]
 struct ClaimArgs {
-    /// The unknown key's profile, as `profile list` has it: key-<fingerprint>
+    /// The unknown key's profile, as `profile list` has it: key-FINGERPRINT
     profile: String,
     /// The configured profile whose URL and key its events are sent with
     #[arg(long = "as", value_name = "NAME")]
