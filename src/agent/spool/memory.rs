@@ -14,9 +14,10 @@ const FILES_MAX: usize = 4096;
 /// Strange names that were warned about; of further ones only their number is told.
 const STRANGE_MAX: usize = 1024;
 
-/// The pause before a file is tried again, the first and the longest.
+/// The pause before a file is tried again, the first and the longest: intake is to resume soon after
+/// there is room.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -162,8 +163,8 @@ mod tests {
         for _ in 0..20 {
             memory.later(&file, "full", at(10));
         }
-        assert_eq!((memory.due(&all, at(69)).len(), memory.due(&all, at(70)).len()), (0, 1));
-        assert!(memory.later(&file, "another reason", at(70)));
+        assert_eq!((memory.due(&all, at(24)).len(), memory.due(&all, at(25)).len()), (0, 1));
+        assert!(memory.later(&file, "another reason", at(25)));
     }
 
     #[test]
