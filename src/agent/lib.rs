@@ -9,6 +9,7 @@ pub mod desk;
 pub mod drain;
 pub mod exit;
 pub mod guarantee;
+mod host;
 pub mod intake;
 pub mod keys;
 pub mod logging;

@@ -54,6 +54,12 @@ pub(super) fn answer(
     }
 }
 
+/// For a client that calls us by a name which is not ours.
+pub(super) fn misled() -> Response<Full<Bytes>> {
+    let text = "this is not the host's name here: call it localhost or by its address\n";
+    response(StatusCode::MISDIRECTED_REQUEST, TEXT, text.to_owned())
+}
+
 /// The drain's gauges, as they are now.
 fn note_drain(board: &Board, metrics: &Metrics) {
     let Some(view) = board.drain_view() else { return };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::header::HOST;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
@@ -21,6 +22,7 @@ use tracing::{debug, warn};
 
 use super::board::now_ms;
 use super::{Board, Door, post, route};
+use crate::host;
 use crate::metrics::Metrics;
 use crate::tasks::{Group, Stop, TaskResult};
 
@@ -79,11 +81,14 @@ async fn accept(
     let (board, metrics) = (board.clone(), metrics.clone());
     let failed = match listener {
         Listener::Tcp(listener) => match listener.accept().await {
-            Ok((stream, _)) => return connections.spawn(exchange(stream, door, board, metrics)),
+            Ok((stream, _)) => {
+                let is_local = stream.local_addr().is_ok_and(|address| address.ip().is_loopback());
+                return connections.spawn(exchange(stream, door, is_local, board, metrics));
+            }
             Err(error) => error,
         },
         Listener::Unix(listener) => match listener.accept().await {
-            Ok((stream, _)) => return connections.spawn(exchange(stream, door, board, metrics)),
+            Ok((stream, _)) => return connections.spawn(exchange(stream, door, false, board, metrics)),
             Err(error) => error,
         },
     };
@@ -117,12 +122,25 @@ async fn answer(
     route::answer(door, &head.method, path, board, metrics, now_ms())
 }
 
-async fn exchange<S>(stream: S, door: Door, board: Arc<Board>, metrics: Metrics)
+/// Whether a browser may have been led here by a page whose own name was made to point to this machine:
+/// it says that name. Who has no `Host` is no browser.
+fn is_misled(request: &Request<Incoming>) -> bool {
+    let host = request.headers().get(HOST);
+    host.is_some_and(|host| !host.to_str().is_ok_and(|host| host::is_ours(host, &[])))
+}
+
+async fn exchange<S>(stream: S, door: Door, is_local: bool, board: Arc<Board>, metrics: Metrics)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service =
-        service_fn(async |request| Ok::<_, Infallible>(answer(door, request, &board, &metrics).await));
+    let service = service_fn(async |request| {
+        let response = if is_local && is_misled(&request) {
+            route::misled()
+        } else {
+            answer(door, request, &board, &metrics).await
+        };
+        Ok::<_, Infallible>(response)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)

@@ -236,6 +236,18 @@ async fn with_door<T>(board: Board, client: impl AsyncFnOnce(String) -> T) -> T 
 }
 
 #[tokio::test]
+async fn a_page_whose_name_was_made_to_point_here_reads_nothing() {
+    with_door(board(), async |address| {
+        for (host, status) in [("evil.example", 421), ("localhost:8792", 200), ("127.0.0.1", 200)] {
+            let request =
+                reqwest::Client::new().get(format!("http://{address}/metrics")).header("host", host);
+            assert_eq!(request.send().await.expect("answered").status(), status, "{host}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_door_speaks_real_http() {
     with_door(board(), async |address| {
         let get = async |path: &str| reqwest::get(format!("http://{address}{path}")).await.expect("answered");

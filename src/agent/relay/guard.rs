@@ -1,11 +1,10 @@
 //! Who may send: what a request's head must say before its body is read. Pure.
 
-use std::net::IpAddr;
-
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 
 use super::settings::Settings;
+use crate::host;
 
 /// The header that our own drain sends, with its instance.
 const AGENT: HeaderName = HeaderName::from_static("x-revenium-agent");
@@ -69,7 +68,7 @@ pub(super) fn check(
     }
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().and_then(|value| value.to_str().ok());
-    if hosts.next().is_some() || !host.is_some_and(|host| is_ours(host, &settings.hosts)) {
+    if hosts.next().is_some() || !host.is_some_and(|host| host::is_ours(host, &settings.hosts)) {
         return Err(Turned::Host);
     }
     let is_of_page = text(&FETCH_SITE).is_some_and(|site| site != "none");
@@ -86,22 +85,6 @@ pub(super) fn check(
         Some(content_type) if is_json(content_type) => Ok(()),
         _ => Err(Turned::ContentType),
     }
-}
-
-/// Whether a `Host` is one that only a client who means this machine uses: a page whose own name was
-/// made to point here (DNS rebinding) says that name.
-fn is_ours(host: &str, names: &[String]) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, _)) => return address.parse::<IpAddr>().is_ok(),
-            None => return false,
-        },
-        None => host.split_once(':').map_or(host, |(name, _)| name),
-    };
-    let name = name.strip_suffix('.').unwrap_or(name);
-    name.parse::<IpAddr>().is_ok()
-        || name.eq_ignore_ascii_case("localhost")
-        || names.iter().any(|ours| name.eq_ignore_ascii_case(ours))
 }
 
 fn is_json(content_type: &str) -> bool {
