@@ -16,7 +16,7 @@ use crate::chunk::{Chain, ChunkAt};
 use crate::index::{self, Batch, Doubt, Ended, Index};
 use crate::quarantine;
 use crate::scan::{self, FIRST_CHUNK, Step};
-use crate::segment::Pos;
+use crate::segment::{Begins, Pos};
 use crate::shared::{Pending, Shared, add, lock};
 use crate::stats::LaneStats;
 use crate::{index::schema, space};
@@ -128,12 +128,18 @@ fn open(shared: &Arc<Shared>, anew: bool) -> Result<(), Doubt> {
         return Err(Doubt::Mismatch("it has followed a log that is not there".into()));
     }
     if at == Pos::default() {
-        let first = lock(&shared.table).segments.keys().next().copied().unwrap_or_default();
-        if durable != (Pos { ordinal: first, offset: FIRST_CHUNK }) {
+        let listed = lock(&shared.table).segments.values().next().cloned();
+        let listed = listed.expect("the active segment is in the table");
+        let first = Pos { ordinal: listed.segment.ordinal, offset: FIRST_CHUNK };
+        if durable != first {
             add(&shared.counters.index_rebuilds, 1);
             tracing::info!("the index is made anew from the log");
         }
-        index.begin_rebuild(Pos { ordinal: first, offset: FIRST_CHUNK }, latest_checkpoint(shared)?)?;
+        let link = match listed.segment.begins().map_err(Doubt::Log)? {
+            Begins::With(header) => Some(Chain { next_seq: header.first_seq, crc: header.prev_crc }),
+            Begins::TooNew(_) | Begins::WithoutHeader => None,
+        };
+        index.begin_rebuild(first, link, latest_checkpoint(shared)?)?;
     }
     *lock(&shared.index) = Some(index);
     Ok(())

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use revenium_migrations::log_v1::{self as v1, ChunkKind, Counts, Dead, Gone, LaneName, Meta, Note, Notes};
 
-use super::rebuild::Explained;
+use super::rebuild::{self, Explained};
 use super::schema::{self, At, DeadEntry, Delay, Entry};
 use super::{DELAYED_MAX, Doubt, Index, Rebuild, decode};
-use crate::chunk::{self, ChunkAt};
+use crate::chunk::{self, Chain, ChunkAt};
 use crate::ranges::Ranges;
 use crate::segment::Pos;
 
@@ -151,7 +151,7 @@ impl Index {
     }
 
     /// The chain goes on here, whatever was met.
-    pub(crate) fn set_chain(&mut self, chain: crate::chunk::Chain) {
+    pub(crate) fn set_chain(&mut self, chain: Chain) {
         self.meta.next_seq = chain.next_seq;
         self.meta.crc = chain.crc;
         self.linked = true;
@@ -164,9 +164,15 @@ impl Index {
 
     /// What is missing now that the end of the log is reached: notes to be written.
     pub(crate) fn take_missing(&mut self) -> Vec<Note> {
+        let before = self.rebuild.as_ref().map_or(0, |r| r.vanished_before);
+        let vanished = self.gaps.take_before(before);
         let mut notes = Vec::new();
         for counted in [false, true] {
-            let ranges = self.gaps.take(counted);
+            let mut ranges = self.gaps.take(counted);
+            if counted {
+                let known: u64 = ranges.iter().map(|(first, after)| after - first).sum();
+                ranges.extend(rebuild::highest(vanished.clone(), self.unaccounted().saturating_sub(known)));
+            }
             if !ranges.is_empty() {
                 notes.push(Note::Missing { ranges, counted });
             }
@@ -174,18 +180,32 @@ impl Index {
         notes
     }
 
-    /// Begins a rebuild of an empty index from `first`, given the latest checkpoint.
+    /// Begins a rebuild of an empty index from `first`, given what its segment's header says of the
+    /// chunk before, and the latest checkpoint.
     pub(crate) fn begin_rebuild(
         &mut self,
         first: Pos,
+        link: Option<Chain>,
         checkpoint: Option<v1::Checkpoint>,
     ) -> Result<(), Doubt> {
         let checkpoint = checkpoint.unwrap_or_default();
+        let count_from = Pos { ordinal: checkpoint.ordinal, offset: checkpoint.offset };
+        let mut vanished_before = 0;
+        if let Some(link) = link {
+            self.set_chain(link);
+            if count_from >= first && checkpoint.segments.iter().any(|(o, _)| *o < first.ordinal) {
+                // Nothing says where the segments that vanished began. Most of these numbers ended long
+                // ago; at the end it is known how many did not.
+                vanished_before = link.next_seq;
+                self.gaps.add(1, link.next_seq, true);
+            }
+        }
         self.meta.rebuilding = true;
         self.meta.damaged_regions = checkpoint.damaged_regions;
         self.go_to(first);
         self.rebuild = Some(Rebuild {
-            count_from: Pos { ordinal: checkpoint.ordinal, offset: checkpoint.offset },
+            count_from,
+            vanished_before,
             seen: HashSet::new(),
             ended: Ranges::default(),
             died: HashMap::new(),

@@ -172,13 +172,24 @@ impl Index {
 
     /// Records that are counted on one side of the ledger only; anything but 0 is a doubt.
     pub(crate) fn imbalance(&self) -> u64 {
-        let (mut received, mut ended) = (0u64, 0u64);
+        let (received, accounted) = self.sums();
+        received.abs_diff(accounted)
+    }
+
+    /// Records that were received and neither ended nor wait.
+    fn unaccounted(&self) -> u64 {
+        let (received, accounted) = self.sums();
+        received.saturating_sub(accounted)
+    }
+
+    fn sums(&self) -> (u64, u64) {
+        let (mut received, mut accounted) = (0u64, 0u64);
         for lane in self.lanes.values() {
             let l = lane.ledger();
             received += l.received;
-            ended += l.delivered + l.dead + l.discarded + l.lost + lane.waiting;
+            accounted += l.delivered + l.dead + l.discarded + l.lost + lane.waiting;
         }
-        received.abs_diff(ended)
+        (received, accounted)
     }
 
     /// When the longest waiting record of a lane was received.

@@ -11,6 +11,8 @@ use crate::segment::Pos;
 pub(crate) struct Rebuild {
     /// Chunks before this place are counted in the checkpoint that the rebuild began with.
     pub(crate) count_from: Pos,
+    /// Segments that vanished held numbers below this one only; 0 if none vanished.
+    pub(crate) vanished_before: u64,
     /// First numbers of the chunks met, so that a moved record is told from a settled one.
     pub(crate) seen: HashSet<u64>,
     /// Numbers whose end was met before their record: a moved copy of one stays ended.
@@ -68,12 +70,35 @@ impl Gaps {
         explained
     }
 
+    /// The unexplained ranges (first, first after) below `before`, ascending.
+    pub(crate) fn take_before(&mut self, before: u64) -> Vec<(u64, u64)> {
+        let (below, others): (Vec<Gap>, Vec<Gap>) = self.ranges.drain(..).partition(|g| g.after <= before);
+        self.ranges = others;
+        let mut taken: Vec<(u64, u64)> = below.iter().map(|g| (g.first, g.after)).collect();
+        taken.sort_unstable();
+        taken
+    }
+
     /// The unexplained ranges (first, first after): those counted before, or those not.
     pub(crate) fn take(&mut self, counted: bool) -> Vec<(u64, u64)> {
         let taken = self.ranges.iter().filter(|g| g.counted == counted).map(|g| (g.first, g.after)).collect();
         self.ranges.retain(|g| g.counted != counted);
         taken
     }
+}
+
+/// The highest `n` numbers of ascending ranges.
+pub(crate) fn highest(ranges: Vec<(u64, u64)>, mut n: u64) -> Vec<(u64, u64)> {
+    let mut found = Vec::new();
+    for (first, after) in ranges.into_iter().rev() {
+        let some = n.min(after - first);
+        if some > 0 {
+            found.push((after - some, after));
+        }
+        n -= some;
+    }
+    found.reverse();
+    found
 }
 
 #[cfg(test)]
@@ -92,5 +117,20 @@ mod tests {
         assert_eq!(gaps.take(false), vec![(10, 12), (15, 19)]);
         assert_eq!(gaps.take(true), vec![(30, 31)]);
         assert_eq!(gaps, Gaps::default());
+    }
+
+    #[test]
+    fn of_what_vanished_the_highest_numbers_are_missing() {
+        let mut gaps = Gaps::default();
+        gaps.add(1, 20, true);
+        gaps.add(20, 25, false);
+        gaps.explain(10, 12);
+        let below = gaps.take_before(20);
+        assert_eq!(below, vec![(1, 10), (12, 20)]);
+        assert_eq!(gaps.take(false), vec![(20, 25)]);
+        assert_eq!(highest(below.clone(), 0), vec![]);
+        assert_eq!(highest(below.clone(), 8), vec![(12, 20)]);
+        assert_eq!(highest(below.clone(), 9), vec![(9, 10), (12, 20)]);
+        assert_eq!(highest(below.clone(), 99), below);
     }
 }

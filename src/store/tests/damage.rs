@@ -72,24 +72,37 @@ fn chunk_with(bytes: &[u8], needle: &str) -> usize {
     bytes[..at].windows(4).rposition(|w| w == b"RVCK").unwrap()
 }
 
+/// Where chunks begin.
+fn chunks(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    bytes.windows(4).enumerate().filter(|(_, w)| *w == b"RVCK").map(|(at, _)| at)
+}
+
+fn checkpoints(dir: &Path) -> usize {
+    let in_one = |path| {
+        let bytes = std::fs::read(path).unwrap();
+        chunks(&bytes).filter(|at| bytes[at + 5] == 4).count()
+    };
+    segments(dir).into_iter().map(in_one).sum()
+}
+
 #[test]
 fn a_flipped_byte_anywhere_in_a_chunk_costs_that_chunk_and_is_counted() {
-    for without_index in [false, true] {
+    for (without_index, of) in [(false, 7), (true, 7), (true, 0)] {
         for what in 0..4 {
             let dir = filled(20, without_index);
             let path = &segments(dir.path())[0];
             let mut bytes = std::fs::read(path).unwrap();
-            let begin = chunk_with(&bytes, &body(7));
-            let end = chunk_with(&bytes, &body(8));
+            let begin = chunk_with(&bytes, &body(of));
+            let end = chunks(&bytes).find(|at| *at > begin).unwrap();
             let at = [begin, begin + 20, begin + 70, end - 1][what];
             bytes[at] ^= 0x10;
             std::fs::write(path, bytes).unwrap();
             let store = open(dir.path());
             let left = bodies(&store);
-            let expected: BTreeSet<String> = (0..20).filter(|i| *i != 7).map(body).collect();
-            assert_eq!(left, expected, "byte {what}, without index: {without_index}");
-            assert_eq!(lost(&store), 1, "byte {what}, without index: {without_index}");
-            assert_eq!(store.stats().imbalance, 0, "byte {what}, without index: {without_index}");
+            let expected: BTreeSet<String> = (0..20).filter(|i| *i != of).map(body).collect();
+            assert_eq!(left, expected, "byte {what} of {of}, without index: {without_index}");
+            assert_eq!(lost(&store), 1, "byte {what} of {of}, without index: {without_index}");
+            assert_eq!(store.stats().imbalance, 0, "byte {what} of {of}, without index: {without_index}");
             assert!(store.stats().quarantine_bytes > 0);
             drop(store);
             let store = open(dir.path());
@@ -149,22 +162,58 @@ fn a_lost_tail_is_noticed_by_the_watermark_and_counted() {
 }
 
 #[test]
-fn a_segment_file_that_vanished_is_counted_record_by_record() {
-    let dir = fast_dir();
-    let store = open(dir.path());
-    for i in 0..200 {
-        append(&store, vec![record(0, &format!("k{i}"), &format!("{i}:{}", "x".repeat(900)))]).unwrap();
+fn segment_files_that_vanished_are_counted_record_by_record() {
+    for (without_index, of_the_oldest) in [(false, true), (true, true), (true, false)] {
+        let dir = fast_dir();
+        let store = open(dir.path());
+        let put = |store: &Store, i| {
+            append(store, vec![record(0, "k", &format!("<{i}>{}", "x".repeat(900)))]).unwrap();
+        };
+        let deliver = |store: &Store, n| {
+            assert_eq!(lost(store), 0);
+            for r in store.claim(&lane(0), End::Oldest, n, 0).unwrap() {
+                store.settle(r.seq, Settlement::Delivered);
+            }
+            assert_eq!(lost(store), 0);
+        };
+        // Numbers that ended long ago, and what said so is gone.
+        let mut delivered = 0;
+        while segments(dir.path())[0].file_name().unwrap().to_str() < Some("seg-0000000000000005") {
+            (0..20).for_each(|_| put(&store, 1000));
+            deliver(&store, 20);
+            delivered += 20;
+        }
+        (0..200).for_each(|i| put(&store, i));
+        deliver(&store, 10);
+        drop(store);
+        let before = checkpoints(dir.path());
+        let store = open(dir.path());
+        let began = std::time::Instant::now();
+        while checkpoints(dir.path()) == before {
+            assert!(began.elapsed() < LONG, "a checkpoint counts all of it");
+            std::thread::yield_now();
+        }
+        deliver(&store, 10);
+        drop(store);
+        let holds = |path: &PathBuf| std::fs::read(path).unwrap().windows(5).any(|w| w == b"<100>");
+        let with_100 = segments(dir.path()).iter().position(holds).unwrap();
+        let gone = if of_the_oldest { 0..=with_100 } else { with_100..=with_100 };
+        segments(dir.path()).drain(gone).for_each(|path| std::fs::remove_file(path).unwrap());
+        for again in [false, true] {
+            if without_index || again {
+                remove_index(dir.path());
+            }
+            let store = open(dir.path());
+            let (lost, left) = (lost(&store), bodies(&store).len() as u64);
+            assert!(lost > 20 && left > 20, "{lost} lost, {left} left");
+            let noted: u64 = store.lanes().iter().map(|l| l.ledger.delivered).sum();
+            assert_eq!(
+                (lost + left, noted, store.stats().imbalance),
+                (180, delivered + 20, 0),
+                "of the oldest: {of_the_oldest}, without index: {without_index}, again: {again}"
+            );
+        }
     }
-    let before = lost(&store);
-    assert!(segments(dir.path()).len() >= 3);
-    store.close();
-    drop(store);
-    let first = segments(dir.path()).remove(0);
-    std::fs::remove_file(first).unwrap();
-    let store = open(dir.path());
-    let left = bodies(&store).len() as u64;
-    assert!(left < 200 && left > 0, "{left}");
-    assert_eq!((before, lost(&store) + left, store.stats().imbalance), (0, 200, 0));
 }
 
 #[test]
