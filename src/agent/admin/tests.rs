@@ -155,6 +155,7 @@ fn a_status_gathers_what_the_parts_report() {
         }],
         pace: vec![pace()],
         last_delivered_at_ms: Some(9_000),
+        overdue: None,
     });
     let status = board.status(10_000);
     let expected = Status {
@@ -352,7 +353,6 @@ fn a_scrape_shows_the_drain_as_it_is_now() {
     let paused = Arc::new(Mutex::new(true));
     let is_paused = paused.clone();
     board.attach_drain(move || DrainView {
-        claims: Default::default(),
         pauses: if *is_paused.lock().expect("whole") {
             vec![PauseView {
                 profile: "default".to_owned(),
@@ -366,7 +366,7 @@ fn a_scrape_shows_the_drain_as_it_is_now() {
             Vec::new()
         },
         pace: vec![pace()],
-        last_delivered_at_ms: None,
+        ..DrainView::default()
     });
     let scrape = || {
         route::answer(Door::Admin, &Method::GET, "/metrics", &board, &metrics, 0);
