@@ -24,7 +24,11 @@ fn a_credential_changes_with_a_restart_by_hand_or_by_the_path_unit_and_with_noth
     machine.run("systemctl reload revenium-agent");
     let read_again = || machine.journal().contains("SIGHUP: reading key files again");
     until("it has read what there is", read_again, |read| *read);
-    assert_eq!(machine.run("cat /run/credentials/revenium-agent.service/key"), KEY, "the copy is as it was");
+    assert_eq!(
+        machine.run("cat /run/credentials/revenium-agent.service/key").trim(),
+        KEY,
+        "the copy is as it was"
+    );
     assert!(used(&machine).ends_with(old));
     machine.run("systemctl restart revenium-agent");
     wait_used(&machine, new);
@@ -64,7 +68,10 @@ fn what_is_wrong_with_a_key_is_on_the_services_page() {
     };
     machine.run(&format!("rm {SOURCE}"));
     let missing = page();
-    assert!(missing.contains(&format!("AssertPathExists={SOURCE} was not met")), "{missing}");
+    assert!(
+        missing.contains("Status: \"failed: ") && missing.contains("Revenium's keys do; is the file there"),
+        "{missing}"
+    );
 
     machine.write(SOURCE, "0644", KEY);
     let exposed = page();
@@ -74,9 +81,14 @@ fn what_is_wrong_with_a_key_is_on_the_services_page() {
     assert!(exposed.contains("status=78/CONFIG"), "{exposed}");
 
     machine.run(&format!("chmod 600 {SOURCE}"));
-    machine.drop_in("[Service]\nLoadCredential=\n");
+    machine.drop_in("[Service]\nLoadCredential=\nSetCredential=\n");
     let unit = page();
     assert!(unit.contains("$CREDENTIALS_DIRECTORY is not set: the unit needs LoadCredential=key:"), "{unit}");
+
+    // What systemd says by itself, of a profile's key that our unit knows nothing of.
+    machine.drop_in("[Service]\nRestart=no\nLoadCredential=team:/etc/revenium-agent/team\n");
+    let other = page();
+    assert!(other.contains("status=243/CREDENTIALS"), "{other}");
 
     machine.drop_in("");
     machine.write(SOURCE, "0600", "not a key");

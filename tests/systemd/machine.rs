@@ -27,25 +27,34 @@ exec systemd-nspawn --quiet --register=no --keep-unit --private-network --machin
     --directory="$1/root" --boot --console=pipe
 "#;
 
-/// Where our files go, and their mode.
-const INSTALLED: [(&str, &str, &str); 8] = [
-    ("ops/systemd/sysusers.conf", "/usr/lib/sysusers.d/revenium-agent.conf", "0644"),
-    ("ops/systemd/tmpfiles.conf", "/usr/lib/tmpfiles.d/revenium-agent.conf", "0644"),
-    ("ops/systemd/revenium-agent.service", "/usr/lib/systemd/system/revenium-agent.service", "0644"),
-    ("ops/systemd/revenium-agent.socket", "/usr/lib/systemd/system/revenium-agent.socket", "0644"),
-    (
-        "ops/systemd/revenium-agent-relay.socket",
-        "/usr/lib/systemd/system/revenium-agent-relay.socket",
-        "0644",
-    ),
-    ("ops/systemd/revenium-agent-key.path", "/usr/lib/systemd/system/revenium-agent-key.path", "0644"),
-    ("ops/systemd/revenium-agent-key.service", "/usr/lib/systemd/system/revenium-agent-key.service", "0644"),
-    ("ops/systemd/config.toml", "/etc/revenium-agent/config.toml", "0644"),
+/// The checkout, as far as installing needs it.
+const CHECKOUT: &str = "/run/checkout";
+const NEEDED: [&str; 9] = [
+    "config.toml",
+    "revenium-agent.service",
+    "revenium-agent.socket",
+    "revenium-agent-relay.socket",
+    "revenium-agent-key.path",
+    "revenium-agent-key.service",
+    "sysusers.conf",
+    "tmpfiles.conf",
+    "README.md",
 ];
 
 /// What a small machine needs differently, and an upstream that is away.
 const SMALL: &str = "store.segment_bytes = \"16MiB\"\nstore.free_reserve_bytes = \"1MiB\"\n\
                      drain.requests_per_second_max = 5000\nprofiles.default.url = \"http://127.0.0.1:9\"\n";
+
+/// The README's commands that install the service, and those that start it.
+pub(crate) fn installing() -> (String, String) {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(readme).expect("a README");
+    let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let block =
+        blocks.into_iter().find(|block| block.contains("systemctl enable")).expect("how to install it");
+    let at = block.find("systemctl enable").expect("was found");
+    (block[..at].to_owned(), block[at..].to_owned())
+}
 
 /// Ended when dropped.
 pub(crate) struct Machine {
@@ -69,16 +78,14 @@ impl Machine {
     /// A machine with the agent installed, configured and not started.
     pub(crate) fn new() -> Self {
         let machine = Self::boot();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for (from, to, mode) in INSTALLED {
-            machine.copy(&root.join(from), to, mode);
+        let ops = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/systemd");
+        for name in NEEDED {
+            machine.copy(&ops.join(name), &format!("{CHECKOUT}/ops/systemd/{name}"), "0644");
         }
-        machine.copy(Path::new(env!("CARGO_BIN_EXE_revenium-agent")), "/usr/bin/revenium-agent", "0755");
-        machine.write("/etc/revenium-agent/key", "0600", KEY);
+        let binary = format!("{CHECKOUT}/target/release/revenium-agent");
+        machine.copy(Path::new(env!("CARGO_BIN_EXE_revenium-agent")), &binary, "0755");
+        machine.run(&format!("set -e; cd {CHECKOUT}; REVENIUM_METERING_API_KEY={KEY}\n{}", installing().0));
         machine.write("/etc/revenium-agent/conf.d/test.toml", "0644", SMALL);
-        machine.run("systemd-sysusers revenium-agent.conf");
-        machine.run("systemd-tmpfiles --create revenium-agent.conf");
-        machine.run("systemctl daemon-reload");
         machine
     }
 

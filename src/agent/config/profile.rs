@@ -104,7 +104,13 @@ fn read_key(reader: &mut Reader, name: &str, around: &Surroundings) -> Option<Ke
             Some(source)
         }
         Err(error) => {
-            reader.refuse(&key(last), crate::chain(&error));
+            let mut message = crate::chain(&error);
+            if last == "credential" {
+                message.push_str(
+                    "; is the file there, with the key in it, that the unit's LoadCredential= names?",
+                );
+            }
+            reader.refuse(&key(last), message);
             None
         }
     }

@@ -10,7 +10,7 @@ const BYTES_MAX: usize = 1000;
 /// How the agent does.
 pub(super) fn status(phase: Phase, status: &Status, now_ms: u64) -> String {
     let waiting: u64 = status.profiles.iter().map(|profile| profile.waiting).sum();
-    line(match phase {
+    let text = match phase {
         Phase::Starting => format!("starting: {}", status.waiting_for.join("; ")),
         Phase::Stopping(_) => format!("stopping: {waiting} waiting"),
         Phase::Ready => {
@@ -24,16 +24,17 @@ pub(super) fn status(phase: Phase, status: &Status, now_ms: u64) -> String {
             };
             format!("{waiting} waiting{oldest}; last delivered: {last}{why}")
         }
-    })
+    };
+    line(&text)
 }
 
 /// Why it ended.
 pub(super) fn failed(failure: &Failure) -> String {
-    line(format!("failed: {failure}"))
+    line(&format!("failed: {failure}"))
 }
 
 /// On one line, since a second would be another variable, and not too long.
-fn line(text: String) -> String {
+fn line(text: &str) -> String {
     let mut text = text.replace(char::is_control, " ");
     let whole = |at: &usize| text.is_char_boundary(*at);
     let end = (0..=BYTES_MAX.min(text.len())).rev().find(whole).unwrap_or(0);
