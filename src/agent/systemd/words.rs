@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(status(Phase::Stopping(Duration::ZERO), &s, 0), "stopping: 3 waiting");
         s.waiting_for = vec!["log: reading the newest segments".to_owned()];
         assert_eq!(status(Phase::Starting, &s, 0), "starting: log: reading the newest segments");
-        s.reasons = vec!["ä".repeat(1000)];
+        s.reasons = vec!["x".to_owned() + &"ä".repeat(1000)];
         assert_eq!(say(&s).len(), 999, "it ends at a whole character");
         let failure = Failure::new(Exit::Config, "no key\n");
         assert_eq!(failed(&failure), "failed: no key ");
