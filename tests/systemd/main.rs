@@ -5,6 +5,7 @@
 //! Where it cannot run these tests fail: a unit that was not run is not tested.
 
 mod activation;
+mod bad_input;
 mod key;
 mod life;
 mod load;
