@@ -97,6 +97,9 @@ need prometheus prometheus
 need nc netcat-openbsd
 need curl curl
 need faketime faketime
+# tests/systemd boots a machine with it, and holds a thread of the agent with strace.
+need systemd-nspawn systemd-container
+need strace strace
 need python3 python3
 # Debian has the module for virtual environments apart.
 python3 -c 'import ensurepip' > /dev/null 2>&1 || need python3-with-venv python3-venv

@@ -20,6 +20,7 @@ pub mod sandbox;
 pub mod secret;
 pub mod signals;
 pub mod spool;
+pub mod systemd;
 pub mod tasks;
 pub mod upstream;
 pub(crate) mod user;

@@ -50,6 +50,11 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
+    /// How long stopping takes at most.
+    pub fn sum(&self) -> Duration {
+        Stage::ALL.iter().map(|stage| self.of(*stage)).sum()
+    }
+
     fn of(&self, stage: Stage) -> Duration {
         match stage {
             Stage::Intake => self.intake,

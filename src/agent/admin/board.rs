@@ -64,6 +64,9 @@ pub struct DrainView {
     pub pace: Vec<Pace>,
     /// When the upstream last confirmed an event, milliseconds since 1970.
     pub last_delivered_at_ms: Option<u64>,
+    /// For how long one of its loops should have turned, and did not. An upstream that is away keeps
+    /// none from turning.
+    pub overdue: Option<Duration>,
 }
 
 /// A pause of one profile.
@@ -140,11 +143,18 @@ impl Board {
         &self.pulse
     }
 
-    /// Why the log is stalled, if it is.
+    /// Why the log or the drain is stalled, if one is.
     pub fn stalled(&self) -> Option<String> {
-        let still_for = self.pulse.still_for(Instant::now())?;
-        (still_for >= STALL_MIN)
-            .then(|| format!("the log has not moved for {} s while events wait on it", still_for.as_secs()))
+        self.stalled_for(STALL_MIN)
+    }
+
+    /// The same for a time other than what health goes by.
+    pub fn stalled_for(&self, min: Duration) -> Option<String> {
+        if let Some(still) = self.pulse.still_for(Instant::now()).filter(|still| *still >= min) {
+            return Some(format!("the log has not moved for {} s while events wait on it", still.as_secs()));
+        }
+        let overdue = self.drain_view()?.overdue.filter(|overdue| *overdue >= min)?;
+        Some(format!("the drain should have gone on {} s ago", overdue.as_secs()))
     }
 
     /// Shows the queue's counts from now on. The first call counts.

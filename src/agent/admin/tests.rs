@@ -157,6 +157,7 @@ fn a_status_gathers_what_the_parts_report() {
         }],
         pace: vec![pace()],
         last_delivered_at_ms: Some(9_000),
+        overdue: None,
     });
     let status = board.status(10_000);
     let expected = Status {

@@ -7,7 +7,7 @@ use super::layers::{KEY_SOURCES, segment};
 use super::reader::Reader;
 use super::url::{Target, loops_into};
 use super::{Source, Surroundings};
-use crate::keys::{self, KeySource};
+use crate::keys::{self, KeyError, KeySource};
 
 /// Where events go unless a profile says else.
 const URL_DEFAULT: &str = "https://api.revenium.ai";
@@ -104,7 +104,13 @@ fn read_key(reader: &mut Reader, name: &str, around: &Surroundings) -> Option<Ke
             Some(source)
         }
         Err(error) => {
-            reader.refuse(&key(last), crate::chain(&error));
+            let mut message = crate::chain(&error);
+            if last == "credential" {
+                message.push_str(
+                    "; is the file there, with the key in it, that the unit's LoadCredential= names?",
+                );
+            }
+            reader.refuse(&key(last), message);
             None
         }
     }
@@ -128,5 +134,18 @@ fn credential_path(
         );
         return None;
     };
+    if let Some(error) = exposed(&reader.source(&key), credential) {
+        reader.refuse(&key, crate::chain(&error));
+    }
     Some(dir.join(credential))
+}
+
+/// Whether others can read what the credential was copied from. systemd does not tell where that is; by
+/// our own unit it has the credential's name and lies beside the configuration file.
+fn exposed(source: &Source, credential: &str) -> Option<KeyError> {
+    let Source::File { path, .. } = source else { return None };
+    let dir = path.parent()?;
+    let dir = if dir.file_name().is_some_and(|name| name == "conf.d") { dir.parent()? } else { dir };
+    let path = dir.join(credential);
+    keys::check_mode(&path, &path.metadata().ok()?).err()
 }

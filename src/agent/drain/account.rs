@@ -136,7 +136,7 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
             hints.mark_unchanged();
             self.look(now);
             let wake = self.dispatch(now);
-            self.publish(now);
+            self.publish(now, Some(wake));
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -331,6 +331,7 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
         self.is_stopping = true;
         let deadline = Instant::now() + self.shared.settings.stop_deadline;
         self.release_all();
+        self.publish(self.shared.clock.now(), Some(deadline));
         while !self.in_flight.is_empty() || self.work.has_claims() {
             tokio::select! {
                 biased;
@@ -349,16 +350,18 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
         }
         self.save_pace(now);
         self.profiles.iter().for_each(|profile| profile.save(&*self.shared.queue, now));
-        self.publish(now);
+        self.publish(now, None);
         self.failed.map_or(Ok(self.summary), |error| Err(DrainError::Panicked(error)))
     }
 
-    fn publish(&mut self, now: Now) {
+    /// Shows how it stands; the loop turns again by `turns_by`, if it does.
+    fn publish(&mut self, now: Now, turns_by: Option<Instant>) {
         let pace = &self.pace;
         let in_flight = self.in_flight.len();
         self.shared.status.update(self.index, |status| {
             status.requests_per_second = pace.per_second();
             status.in_flight = in_flight;
+            status.turns_by = turns_by;
             status.in_flight_max = pace.in_flight_max();
             status.is_slowed_by_refusals = pace.is_slowed_by_refusals();
             status.outage = pace.outage().map(|(since, next)| (now.wall_ms_at(since), now.wall_ms_at(next)));

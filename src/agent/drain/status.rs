@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use revenium_store::Lane;
+use tokio::time::Instant;
 
 use super::reason::Reason;
 
@@ -85,6 +86,8 @@ pub struct AccountStatus {
     pub delivered_at_ms: u64,
     /// The last answer that was no delivery.
     pub trouble: Option<Trouble>,
+    /// When its loop turns next at the latest, if it runs. Later than that it hangs.
+    pub turns_by: Option<Instant>,
 }
 
 /// Reads the drain's state at any time. Cheap to clone.
@@ -103,6 +106,15 @@ impl Status {
         let read =
             |account: &Mutex<AccountStatus>| account.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.accounts.iter().map(read).collect()
+    }
+
+    /// For how long a loop should have turned at `now`, and did not; the longest of all.
+    pub fn overdue(&self, now: Instant) -> Option<Duration> {
+        let late = |account: &Mutex<AccountStatus>| {
+            let turns_by = account.lock().unwrap_or_else(PoisonError::into_inner).turns_by?;
+            now.checked_duration_since(turns_by)
+        };
+        self.accounts.iter().filter_map(late).max()
     }
 
     pub(super) fn update(&self, account: usize, change: impl FnOnce(&mut AccountStatus)) {
@@ -141,3 +153,22 @@ pub trait Observer: Send + Sync + 'static {
 
 /// Nobody watches.
 impl Observer for () {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_that_did_not_turn_when_it_said_is_overdue_and_one_that_has_ended_is_not() {
+        let status = Status::new(vec![AccountStatus::default(), AccountStatus::default()]);
+        let start = Instant::now();
+        let at = |s: u64| start + Duration::from_secs(s);
+        assert_eq!(status.overdue(at(100)), None, "none runs");
+        status.update(0, |account| account.turns_by = Some(at(5)));
+        status.update(1, |account| account.turns_by = Some(at(60)));
+        assert_eq!(status.overdue(at(4)), None);
+        assert_eq!(status.overdue(at(65)), Some(Duration::from_secs(60)));
+        status.update(0, |account| account.turns_by = None);
+        assert_eq!(status.overdue(at(65)), Some(Duration::from_secs(5)));
+    }
+}

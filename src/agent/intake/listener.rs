@@ -3,7 +3,8 @@
 //! Binding never steals: a socket file is removed only if nobody answers on it, decided while
 //! the directory is locked, so that two agents starting together cannot remove each other's.
 //! The file has its mode before the first connection is possible. A path that vanishes (a
-//! cleaner of `/tmp`, a careless `rm`) is bound again; connections made before stay.
+//! cleaner of `/tmp`, a careless `rm`) is bound again; connections made before stay. A socket that
+//! the service manager passes is its own, path and all: it outlives us, so we close it to nobody.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,10 +24,16 @@ use super::peer::Peer;
 #[derive(Debug)]
 pub struct Listener {
     path: PathBuf,
+    pub(super) socket: UnixListener,
+    /// What makes the path ours; `None`: it is the service manager's.
+    own: Option<Own>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Own {
     mode: u32,
     backlog: i32,
-    pub(super) socket: UnixListener,
-    /// Device and inode of the socket file that is ours.
+    /// Device and inode of the socket file.
     file: (u64, u64),
 }
 
@@ -55,6 +62,15 @@ pub enum BindError {
         /// What is wrong with it.
         what: String,
     },
+    /// The service manager passes a socket that is elsewhere.
+    #[error(
+        "systemd passes {}: let ListenStream= of revenium-agent.socket and socket.path name the same path",
+        passed.as_ref().map_or("a socket without a path".into(), |path| path.display().to_string())
+    )]
+    PassedElsewhere {
+        /// Where it is, if it has a path.
+        passed: Option<PathBuf>,
+    },
     /// The system refused.
     #[error("cannot {what} {}", path.display())]
     Io {
@@ -73,6 +89,17 @@ impl Listener {
         Self::bind_trying(path, mode, backlog, LOCK_TRIES)
     }
 
+    /// Takes over a socket that the service manager listens on at `path`. It must not block. Call it
+    /// inside the runtime.
+    pub fn passed(socket: StdListener, path: &Path) -> Result<Self, BindError> {
+        let address = socket.local_addr().map_err(fault("look at", path))?;
+        if address.as_pathname() != Some(path) {
+            return Err(BindError::PassedElsewhere { passed: address.as_pathname().map(Path::to_owned) });
+        }
+        let socket = UnixListener::from_std(socket).map_err(fault("listen on", path))?;
+        Ok(Self { path: path.to_owned(), socket, own: None })
+    }
+
     fn bind_trying(path: &Path, mode: u32, backlog: i32, lock_tries: u32) -> Result<Self, BindError> {
         let dir = match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
@@ -85,7 +112,7 @@ impl Listener {
         remove_stale(path)?;
         let socket = listening(&address, path, mode, backlog)?;
         let file = identity(path).map_err(fault("look at", path))?;
-        Ok(Self { path: path.to_owned(), mode, backlog, socket, file })
+        Ok(Self { path: path.to_owned(), socket, own: Some(Own { mode, backlog, file }) })
     }
 
     /// Where it listens.
@@ -93,21 +120,30 @@ impl Listener {
         &self.path
     }
 
-    /// Whether the path still leads to this socket.
+    /// Whether the path still leads to this socket, as far as that is ours to see to.
     pub(super) fn is_in_place(&self) -> bool {
-        identity(&self.path).is_ok_and(|file| file == self.file)
+        self.own.is_none_or(|own| identity(&self.path).is_ok_and(|file| file == own.file))
+    }
+
+    /// Whether it is ours, and ends with us. Another outlives us, and what waits there is for the next.
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_some()
     }
 
     /// Binds the path again after it vanished, and returns the old socket, whose waiting
-    /// connections are still to be accepted.
-    pub(super) fn rebind(&mut self) -> Result<UnixListener, BindError> {
+    /// connections are still to be accepted. `None` if it is not ours to bind.
+    pub(super) fn rebind(&mut self) -> Result<Option<UnixListener>, BindError> {
+        let Some(Own { mode, backlog, .. }) = self.own else { return Ok(None) };
         // One try for the lock: this runs beside the connections and must not wait.
-        let new = Self::bind_trying(&self.path, self.mode, self.backlog, 1)?;
-        Ok(std::mem::replace(self, new).socket)
+        let new = Self::bind_trying(&self.path, mode, backlog, 1)?;
+        Ok(Some(std::mem::replace(self, new).socket))
     }
 
-    /// Takes the path away and lets nobody else connect. What waits can still be accepted.
+    /// Takes the path away and lets nobody else connect, if it is ours. What waits can still be accepted.
     pub(super) fn close_to_new(&self) {
+        if !self.is_own() {
+            return;
+        }
         if self.is_in_place() {
             // A path that cannot be removed is stale, and the next agent will see that.
             let _ = fs::remove_file(&self.path);

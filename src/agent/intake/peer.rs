@@ -21,11 +21,12 @@ pub struct Peer {
 impl Peer {
     /// Asks the kernel who connected `socket`.
     pub fn of(socket: &impl AsFd) -> io::Result<Self> {
-        let cred = rustix::net::sockopt::socket_peercred(socket)?;
-        let mut gids = vec![cred.gid.as_raw()];
+        let cred = credentials(socket)?;
+        let mut gids = vec![cred.gid];
         gids.extend(supplementary_gids(socket)?);
-        let pid = u32::try_from(cred.pid.as_raw_nonzero().get()).ok();
-        Ok(Self { uid: cred.uid.as_raw(), gids, pid })
+        // 0 is a process that our pid namespace does not have: one outside of our container.
+        let pid = u32::try_from(cred.pid).ok().filter(|pid| *pid > 0);
+        Ok(Self { uid: cred.uid, gids, pid })
     }
 }
 
@@ -90,6 +91,20 @@ impl fmt::Display for NotAllowed {
 }
 
 impl std::error::Error for NotAllowed {}
+
+/// The peer's process, user and first group.
+#[cfg(target_os = "linux")]
+fn credentials(socket: &impl AsFd) -> io::Result<libc::ucred> {
+    let mut cred = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut bytes = libc::socklen_t::try_from(size_of_val(&cred)).expect("fits: three numbers");
+    let (fd, value) = (socket.as_fd().as_raw_fd(), (&raw mut cred).cast());
+    let length = &raw mut bytes;
+    #[expect(unsafe_code, reason = "rustix has the process as a number that cannot be 0, and it can")]
+    // SAFETY: `value` and `length` describe `cred`, which outlives the call; every bit pattern is valid
+    // for it; and the descriptor is open while `socket` is borrowed.
+    let answer = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, value, length) };
+    if answer == 0 { Ok(cred) } else { Err(io::Error::last_os_error()) }
+}
 
 /// Groups that the kernel gives a process at most (`NGROUPS_MAX`).
 const GIDS_MAX: usize = 65_536;

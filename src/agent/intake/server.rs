@@ -2,7 +2,7 @@
 //!
 //! Stopping leaves nothing behind: the path goes first, then nobody can connect, then what waits
 //! to be accepted is, and every connection reads what was sent to it, has it appended, answers
-//! and closes. Only the deadline cuts this short, and then senders who got no answer send again.
+//! and closes; at a socket that outlives us, what waits is left to the next. Only the deadline cuts this short, and then senders who got no answer send again.
 
 use std::future::Future;
 use std::io;
@@ -166,7 +166,8 @@ impl<Q: Queue> Server<Q> {
             return;
         }
         match self.listener.rebind() {
-            Ok(old) => {
+            Ok(None) => {}
+            Ok(Some(old)) => {
                 self.shared.observer.rebound();
                 warn!(path = %self.listener.path().display(), "the socket's path had vanished; bound again");
                 close_to_new(&old);
@@ -199,7 +200,8 @@ impl<Q: Queue> Server<Q> {
         self.listener.close_to_new();
         // Before accepting the rest: those that end make room for those that wait.
         self.stopping.send_replace(true);
-        while !self.accept_waiting(None) {
+        // Those that wait at a socket that outlives us are served by the next agent.
+        while self.listener.is_own() && !self.accept_waiting(None) {
             match timeout_at(deadline, self.connections.join_next()).await {
                 Ok(Some(ended)) => report(ended),
                 Ok(None) | Err(_) => break,

@@ -25,6 +25,6 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 
-pub use server::serve;
+pub use server::{Waiting, serve};
 pub use settings::{Limits, Settings};
 pub use tenant::{CLAIMABLE_PREFIX, Tenants};

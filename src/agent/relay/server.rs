@@ -28,11 +28,21 @@ const EVICTABLE_AFTER: Duration = Duration::from_millis(200);
 /// How long to wait before looking for one again.
 const EVICT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
+/// Whether connections that wait when we stop are to be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// Nobody else will.
+    Ours,
+    /// The socket outlives us: the next process accepts them.
+    TheNext,
+}
+
 /// Serves `listener` until told to stop, then reads what is on its way, answers, and closes.
 ///
 /// Connections that are not done at `stop_max` are cut off; their requests were not answered.
 pub async fn serve<Q: Queue>(
     listener: TcpListener,
+    waiting: Waiting,
     queue: Arc<Q>,
     settings: Settings,
     observer: Arc<dyn Observer>,
@@ -56,7 +66,9 @@ pub async fn serve<Q: Queue>(
         }
     }
     // Those that the kernel has accepted for us may have sent their request already.
-    while let Some(stream) = accept_now(&listener).await {
+    while waiting == Waiting::Ours
+        && let Some(stream) = accept_now(&listener).await
+    {
         begin(stream, &mut connections, &stop);
     }
     drop(listener);

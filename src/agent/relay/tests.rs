@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Limits, Settings, Tenants, serve};
+use super::{Limits, Settings, Tenants, Waiting::Ours, serve};
 use crate::intake::tests::fake::{FakeQueue, Tally};
 use crate::queue::*;
 use crate::tasks::Stop;
@@ -49,7 +49,7 @@ impl<Q: Queue> Rig<Q> {
             limits,
         };
         let (sender, stop) = Stop::pair();
-        let serving = serve(listener, queue.clone(), settings, Arc::new(Tally::default()), stop, STOP_MAX);
+        let serving = serve(listener, Ours, queue.clone(), settings, Arc::<Tally>::default(), stop, STOP_MAX);
         Self { address, queue, stop: sender, served: tokio::spawn(serving) }
     }
 

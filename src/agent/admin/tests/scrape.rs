@@ -24,7 +24,7 @@ fn a_scrape_shows_the_drain_as_it_is_now() {
             Vec::new()
         },
         pace: vec![pace()],
-        last_delivered_at_ms: None,
+        ..DrainView::default()
     });
     let scrape = || {
         route::answer(Door::Admin, &Method::GET, "/metrics", &board, &metrics, 0);

@@ -19,6 +19,7 @@ use crate::config::{Config, Surroundings};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::logging;
 use crate::signals::StopSignals;
+use crate::systemd::{Service, Sockets};
 use crate::tasks::{Deadlines, TaskError, Tasks};
 pub use ready::Ready;
 pub use shell::Shell;
@@ -37,6 +38,16 @@ const THREADS_STOP_MAX: Duration = Duration::from_secs(1);
 
 /// Runs the agent to its end.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    // First of all: it may change the environment only while there is no other thread.
+    let (service, sockets) = Service::take();
+    let ended = run_for(&service, sockets, args);
+    if let Err(failure) = &ended {
+        service.failed(failure);
+    }
+    ended
+}
+
+fn run_for(service: &Service, sockets: Sockets, args: &RunArgs) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -49,7 +60,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         .or_exit(Exit::Config, "the configuration cannot be used")?;
     logging::init(config.logging).or_exit(Exit::Bug, "cannot start logging")?;
     raise_file_limit();
-    let ended = runtime.block_on(live(config, args, sandbox));
+    let ended = runtime.block_on(live(config, args, sandbox, service, sockets));
     match ended {
         Ok(Exit::Interrupted) => runtime.shutdown_background(),
         _ => runtime.shutdown_timeout(THREADS_STOP_MAX),
@@ -57,7 +68,13 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     ended
 }
 
-async fn live(config: Config, args: &RunArgs, sandbox: Option<sandbox::Prepared>) -> Result<Exit, Failure> {
+async fn live(
+    config: Config,
+    args: &RunArgs,
+    sandbox: Option<sandbox::Prepared>,
+    service: &Service,
+    sockets: Sockets,
+) -> Result<Exit, Failure> {
     let mut signals = StopSignals::install().or_exit(Exit::Io, "cannot handle signals")?;
     let mut tasks = Tasks::default();
     let deadlines = Deadlines {
@@ -68,13 +85,15 @@ async fn live(config: Config, args: &RunArgs, sandbox: Option<sandbox::Prepared>
     };
     // Opening a large log may take a while, and must not make a signal wait.
     let _control = tokio::select! {
-        started = start(config, args, sandbox, &mut tasks) => started?,
+        started = start(config, args, sandbox, service, sockets, &mut tasks) => started?,
         signal = signals.next() => {
             info!(signal, "stopped before it had started");
             return Ok(Exit::Ok);
         }
     };
+    service.ready();
     let cause = tasks.run_until(signals.next()).await;
+    service.stopping(deadlines.sum() + THREADS_STOP_MAX);
     tokio::select! {
         late = tasks.stop_all(deadlines) => finish(cause, &late),
         signal = signals.next() => {
@@ -89,11 +108,17 @@ async fn start(
     config: Config,
     args: &RunArgs,
     sandbox: Option<sandbox::Prepared>,
+    service: &Service,
+    mut sockets: Sockets,
     tasks: &mut Tasks,
 ) -> Result<(crate::admin::ControlSocket, Option<tempfile::TempDir>), Failure> {
     let (shell, control) = Shell::start(config, tasks).await?;
     let (stand_in, sandbox_dir) = sandbox.map(sandbox::Prepared::into_parts).unzip();
-    let ways = parts::start(&shell, stand_in, tasks).await?;
+    service.follow(&shell.board, tasks);
+    let ways = parts::start(&shell, stand_in, &mut sockets, tasks).await?;
+    for name in sockets.left() {
+        warn!(name, "systemd passes a socket that is not known here; it is closed");
+    }
     let ready = Ready {
         socket: ways.socket,
         relay: ways.relay,

@@ -21,6 +21,7 @@ use super::Shell;
 use super::sandbox::StandIn;
 use crate::desk::{Claims, Desk};
 use crate::exit::Failure;
+use crate::systemd::Sockets;
 use crate::tasks::Tasks;
 
 /// What must report `ready` on the board before `/readyz` answers 200.
@@ -44,6 +45,7 @@ pub(super) struct Ways {
 pub(super) async fn start(
     shell: &Shell,
     stand_in: Option<StandIn>,
+    sockets: &mut Sockets,
     tasks: &mut Tasks,
 ) -> Result<Ways, Failure> {
     let store = log::open(shell, tasks).await?;
@@ -55,8 +57,8 @@ pub(super) async fn start(
     let claims = Arc::new(Claims::open(&store, configured.clone()));
     drain::start(shell, &store, claims.follow(), tasks)?;
     shell.board.attach_desk(Desk::new(store.clone(), configured, claims));
-    let relay = relay::start(shell, &store, tasks)?;
-    let socket = intake::start(shell, store.clone(), tasks)?;
+    let relay = relay::start(shell, &store, sockets, tasks)?;
+    let socket = intake::start(shell, store.clone(), sockets, tasks)?;
     spool::start(shell, store, tasks);
     Ok(Ways { socket: Some(socket), relay })
 }

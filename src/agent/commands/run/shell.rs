@@ -191,7 +191,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Configured addresses were checked with the configuration; a port that was picked only now was not.
-fn refuse_loops(config: &Config, key: &'static str, bound: SocketAddr) -> Result<(), Failure> {
+pub(super) fn refuse_loops(config: &Config, key: &'static str, bound: SocketAddr) -> Result<(), Failure> {
     for profile in &config.profiles {
         if let Some((listener, address)) = loops_into(&profile.url, &[(key, bound)]) {
             let (name, url) = (&profile.name, &profile.url);

@@ -70,6 +70,15 @@ fn a_key_file_that_others_can_read_is_refused_and_a_config_file_warned_about() {
             config.display()
         )
     );
+    // Nor what a credential was copied from, by our unit.
+    dir.write("conf.d/a.toml", "[profiles.default]\ncredential = \"key\"\n");
+    dir.write("config.toml", "");
+    dir.write("credentials/key", KEY);
+    let credentials = dir.path("credentials").display().to_string();
+    let error = Config::load(&dir.flags(), &around(&[("CREDENTIALS_DIRECTORY", &credentials)]));
+    let error = error.expect_err("its source is exposed").to_string();
+    assert!(error.contains(&format!("profiles.default.credential: {key} is open to other users")), "{error}");
+    dir.write("conf.d/a.toml", "");
     let config = dir.write_mode("config.toml", &format!("[profiles.default]\napi_key = \"{KEY}\"\n"), 0o644);
     let warnings = Config::load(&dir.flags(), &around(&[])).expect("works").warnings;
     let config = config.display();

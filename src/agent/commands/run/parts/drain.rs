@@ -13,6 +13,7 @@ use tracing::info;
 use super::Shell;
 use super::count::Settling;
 use super::view::{Drained, view};
+use crate::admin::DrainView;
 use crate::config::{DrainConfig, ProfileConfig};
 use crate::desk::ClaimMap;
 use crate::drain::{Drain, Pacing, Profile, Settings, Status};
@@ -49,8 +50,10 @@ pub(super) fn start(
     let configured = config.profiles.iter().map(|profile| profile.name.as_str().into()).collect();
     shell.board.attach_drain(move || {
         let status = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let accounts = status.map(|status| status.snapshot()).unwrap_or_default();
-        view(&accounts, &store.lanes(), &Drained { configured: &configured, claims: &claims.borrow() })
+        let accounts = status.as_ref().map(Status::snapshot).unwrap_or_default();
+        let drained = Drained { configured: &configured, claims: &claims.borrow() };
+        let overdue = status.and_then(|status| status.overdue(tokio::time::Instant::now()));
+        DrainView { overdue, ..view(&accounts, &store.lanes(), &drained) }
     });
     tasks.spawn(Stage::Drain, "drain", |stop| delivery.run(drain, stop));
     Ok(())

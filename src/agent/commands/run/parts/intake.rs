@@ -9,10 +9,11 @@ use revenium_store::Store;
 use super::Shell;
 use super::count::Counted;
 use crate::config::Config;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, OrExit};
 use crate::intake::{Allow, BindError, Limits, Listener, Settings, serve};
 use crate::metrics::Via;
 use crate::queue::Pulsed;
+use crate::systemd::Sockets;
 use crate::tasks::{Stage, Tasks};
 
 /// On the board: the socket listens.
@@ -22,10 +23,21 @@ pub(super) const SOCKET: &str = "socket";
 /// closed; its sender resends what wasn't acknowledged.
 pub(in super::super) const STOP_MAX: Duration = Duration::from_secs(10);
 
-/// Binds the socket and serves it. Returns its path.
-pub(super) fn start(shell: &Shell, store: Arc<Store>, tasks: &mut Tasks) -> Result<PathBuf, Failure> {
+/// Its name among the sockets that systemd passes.
+const PASSED: &str = "agent";
+
+/// Binds the socket, or takes the one that systemd passes, and serves it. Returns its path.
+pub(super) fn start(
+    shell: &Shell,
+    store: Arc<Store>,
+    sockets: &mut Sockets,
+    tasks: &mut Tasks,
+) -> Result<PathBuf, Failure> {
     let settings = settings(&shell.config);
-    let listener = Listener::bind(&settings.path, settings.mode, settings.limits.backlog);
+    let listener = match sockets.unix(PASSED).or_exit(Exit::Config, "cannot listen (socket.path)")? {
+        Some(passed) => Listener::passed(passed, &settings.path),
+        None => Listener::bind(&settings.path, settings.mode, settings.limits.backlog),
+    };
     let listener = listener.map_err(|error| failure(error, &settings))?;
     let path = listener.path().to_owned();
     let queue = Arc::new(Pulsed::new(store, shell.board.pulse().clone()));
@@ -85,9 +97,10 @@ fn failure(error: BindError, settings: &Settings) -> Failure {
     let exit = match error {
         BindError::InUse { .. } => Exit::Temporary,
         BindError::Io { .. } => Exit::Io,
-        BindError::NotASocket(_) | BindError::PathTooLong(_) | BindError::UnsafeDirectory { .. } => {
-            Exit::Config
-        }
+        BindError::NotASocket(_)
+        | BindError::PathTooLong(_)
+        | BindError::UnsafeDirectory { .. }
+        | BindError::PassedElsewhere { .. } => Exit::Config,
     };
     let mut context = format!("cannot listen on {} (socket.path)", settings.path.display());
     if let BindError::Io { source, .. } = &error

@@ -4,17 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use revenium_store::Store;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::super::shell::listen;
+use super::super::shell::{listen, refuse_loops};
 use super::Shell;
 use super::count::Counted;
 use super::intake::STOP_MAX;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure, OrExit};
 use crate::metrics::Via;
 use crate::queue::Pulsed;
-use crate::relay::{Limits, Settings, Tenants, serve};
+use crate::relay::{Limits, Settings, Tenants, Waiting, serve};
+use crate::systemd::Sockets;
 use crate::tasks::{Stage, Tasks};
 
 /// Files that the log, the index, the drain and an operator's doors may have open.
@@ -30,14 +32,21 @@ pub(super) const RELAY: &str = "relay";
 pub(super) fn start(
     shell: &Shell,
     store: &Arc<Store>,
+    sockets: &mut Sockets,
     tasks: &mut Tasks,
 ) -> Result<Option<SocketAddr>, Failure> {
     let config = &shell.config.relay;
-    let Some(address) = config.listen else {
-        shell.board.ready(RELAY);
-        return Ok(None);
+    let (listener, address, waiting) = match (passed(shell, sockets)?, config.listen) {
+        (Some((listener, address)), _) => (listener, address, Waiting::TheNext),
+        (None, Some(address)) => {
+            let (listener, address) = listen(&shell.config, "relay.listen", address)?;
+            (listener, address, Waiting::Ours)
+        }
+        (None, None) => {
+            shell.board.ready(RELAY);
+            return Ok(None);
+        }
     };
-    let (listener, address) = listen(&shell.config, "relay.listen", address)?;
     let key = |name: &String| shell.keys.get(name).cloned().unwrap_or_else(|| watch::channel(None).1);
     let profiles = shell.config.profiles.iter();
     let profiles = profiles.map(|profile| (profile.name.as_str().into(), key(&profile.name))).collect();
@@ -52,11 +61,32 @@ pub(super) fn start(
     let queue = Arc::new(Pulsed::new(store.clone(), shell.board.pulse().clone()));
     let observer = Arc::new(Counted::new(shell.metrics.clone(), Via::Relay));
     tasks.spawn(Stage::Intake, "relay", |stop| async move {
-        serve(listener, queue, settings, observer, stop, STOP_MAX).await;
+        serve(listener, waiting, queue, settings, observer, stop, STOP_MAX).await;
         Ok(())
     });
     shell.board.ready(RELAY);
     Ok(Some(address))
+}
+
+/// The socket that systemd passes, if it does. Its unit says where it is, so `relay.listen` must say the
+/// same or nothing; beyond loopback it needs a token as any other does.
+fn passed(shell: &Shell, sockets: &mut Sockets) -> Result<Option<(TcpListener, SocketAddr)>, Failure> {
+    const CONTEXT: &str = "cannot serve the relay on the socket that systemd passes";
+    let Some(passed) = sockets.tcp(RELAY).or_exit(Exit::Config, CONTEXT)? else { return Ok(None) };
+    let address = passed.local_addr().or_exit(Exit::Io, CONTEXT)?;
+    let config = &shell.config.relay;
+    if let Some(listen) = config.listen.filter(|listen| *listen != address) {
+        let message = format!("{CONTEXT}: it is {address}, and relay.listen says {listen}: leave one");
+        return Err(Failure::new(Exit::Config, message));
+    }
+    if !address.ip().is_loopback() && config.token.is_none() {
+        let message =
+            format!("{CONTEXT}: {address} can be reached from other machines: set relay.token_file");
+        return Err(Failure::new(Exit::Config, message));
+    }
+    refuse_loops(&shell.config, "relay.listen", address)?;
+    let listener = TcpListener::from_std(passed).or_exit(Exit::Io, CONTEXT)?;
+    Ok(Some((listener, address)))
 }
 
 /// As many connections as are configured, or as there are files left for, beside the socket's and the log's.

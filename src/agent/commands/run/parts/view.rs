@@ -44,6 +44,7 @@ pub(super) fn view(accounts: &[AccountStatus], lanes: &[LaneStats], drained: &Dr
             .map(|account| account.delivered_at_ms)
             .filter(|at| *at > 0)
             .max(),
+        overdue: None,
     }
 }
 
