@@ -40,6 +40,21 @@ fn a_credential_changes_with_a_restart_by_hand_or_by_the_path_unit_and_with_noth
     machine.run(&format!("printf %s {OTHER_KEY} > {SOURCE}"));
     wait_used(&machine, new);
     assert_eq!(machine.show("NRestarts"), "0", "none of these was a failure");
+
+    // One that cannot be used does not take the agent down, however often it comes.
+    let pid = machine.show("MainPID");
+    let refused = || machine.journal().matches("Failed to start revenium-agent-key.service").count();
+    for times in 1..=6 {
+        machine.write(
+            SOURCE,
+            if times < 6 { "0600" } else { "0644" },
+            if times < 6 { "rev mk" } else { KEY },
+        );
+        until("the new key is refused", refused, |count| *count >= times);
+    }
+    assert_eq!((machine.show("MainPID"), used(&machine).ends_with(new)), (pid, true));
+    machine.write(SOURCE, "0600", KEY);
+    wait_used(&machine, old);
 }
 
 #[test]
