@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -31,10 +32,17 @@ const STACK_BYTES: usize = 256 << 10;
 /// The state of handing in.
 #[derive(Default)]
 pub(super) struct HandingIn {
-    running: Option<JoinHandle<io::Result<Report>>>,
+    running: Option<Running>,
     stop: Arc<AtomicBool>,
     due: Option<Instant>,
     pauses: u32,
+}
+
+/// A run under way, and what it came to: told before we are woken, since a thread that has nothing left to
+/// do but to end has not ended yet.
+struct Running {
+    thread: JoinHandle<()>,
+    ended: Receiver<io::Result<Report>>,
 }
 
 impl HandingIn {
@@ -53,7 +61,7 @@ impl HandingIn {
     pub(super) fn end(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(running) = self.running.take() {
-            let _ = running.join();
+            let _ = running.thread.join();
         }
     }
 }
@@ -67,12 +75,16 @@ impl Carrier {
     }
 
     pub(super) fn hand_in_if_due(&mut self, now: Instant) {
-        if self.handing_in.running.as_ref().is_some_and(JoinHandle::is_finished)
+        let ended = self.handing_in.running.as_ref().map(|running| running.ended.try_recv());
+        if let Some(Ok(_) | Err(TryRecvError::Disconnected)) = ended
             && let Some(running) = self.handing_in.running.take()
         {
+            let _ = running.thread.join();
             // A run that broke off is tried again.
-            let ended = running.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-            self.handed_in(ended, now);
+            self.handed_in(
+                ended.and_then(Result::ok).unwrap_or_else(|| Err(io::ErrorKind::Other.into())),
+                now,
+            );
         }
         if self.hand_in_due().is_none_or(|due| now < due) {
             return;
@@ -80,16 +92,17 @@ impl Carrier {
         let Some(place) = self.place.and_then(|at| self.places().get(at)).cloned() else { return };
         self.handing_in.due = None;
         let (core, at, stop) = (Arc::clone(&self.core), self.at, Arc::clone(&self.handing_in.stop));
+        let (tell, ended) = channel();
         let run = move || {
             let hand_in =
                 HandIn { dir: &place.spool, sockets: &[place.socket], until: now + RUN_FOR, stop: &stop };
-            let ended = hand_in.run();
+            // Nobody takes it once the carrier has ended.
+            let _ = tell.send(hand_in.run());
             core.lives.life(at).wake();
-            ended
         };
         let thread = thread::Builder::new().name("revenium-spool".to_owned()).stack_size(STACK_BYTES);
         match thread.spawn(run) {
-            Ok(running) => self.handing_in.running = Some(running),
+            Ok(thread) => self.handing_in.running = Some(Running { thread, ended }),
             Err(error) => self.handed_in(Err(error), now),
         }
     }
