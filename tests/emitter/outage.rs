@@ -108,10 +108,12 @@ fn what_was_both_sent_and_spooled_because_the_agent_stood_still_is_billed_once()
         assert_eq!(emitter.emit(event(&id)), Emitted::Sent);
         emitted.insert(id);
     }
-    let report = emitter.flush(Duration::from_secs(1));
-    assert_eq!((report.spooled, report.in_memory), (100, 0));
+    assert!(emitter.flush(Duration::from_secs(1)).is_complete());
+    // A stop is not at once everywhere: the agent may have taken the first of them.
+    let spooled = emitter.stats().spooled;
+    assert!((90..=100).contains(&spooled), "{spooled}");
     agent.signal(Signal::CONT);
-    until("handed in", || emitter.stats().handed_in, |events| *events == 100);
+    until("handed in", || emitter.stats().handed_in, |events| *events == spooled);
     sandbox.wait_billed(101);
     home.wait_drained();
     assert_eq!(billed(&sandbox), emitted);
