@@ -18,13 +18,13 @@ const LAYER_BYTES_MAX: &str = "1536m";
 /// Mounts a layer over /, without what is enabled here, and boots it. The mounts are in a namespace of their
 /// own and go with it, whatever ends the test.
 const BOOT: &str = r#"
-mount -t tmpfs -o size=$0 tmpfs "$1" && mkdir "$1/up" "$1/work" "$1/root" &&
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/root" || exit 1
+mount -t tmpfs -o size=$0 tmpfs "$1" && mkdir "$1/up" "$1/work" "$1/tree" &&
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/tree" || exit 1
 for wants in multi-user timers sockets network-online; do
-    rm -rf "$1/root/etc/systemd/system/$wants.target.wants"
+    rm -rf "$1/tree/etc/systemd/system/$wants.target.wants"
 done
 exec systemd-nspawn --quiet --register=no --keep-unit --private-network --machine="$2" \
-    --directory="$1/root" --boot --console=pipe
+    --directory="$1/tree" --boot --console=pipe
 "#;
 
 /// The checkout, as far as installing needs it.
