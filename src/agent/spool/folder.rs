@@ -4,6 +4,7 @@
 //! between. A folder is ours if it belongs to us or root, and if not everybody may rename what is
 //! in it; a file is looked at by what `lstat` says of its name, and opened only if it may be one of ours.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -89,6 +90,8 @@ pub(crate) enum FolderError {
 pub(crate) struct Found {
     /// When it was last written, seconds since 1970: to take the oldest first, and for nothing else.
     pub(crate) modified_s: i64,
+    /// Whose it is.
+    pub(crate) uid: u32,
     /// Its producer, by the name.
     pub(crate) producer: Producer,
     /// Its first number, by the name.
@@ -104,7 +107,7 @@ pub(crate) struct Found {
 /// What is in a folder.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    /// Spool files, the oldest first.
+    /// Spool files: of each owner the oldest first, and the owners in turn.
     pub(crate) files: Vec<Found>,
     /// What is none and never opened: its name, fit to be printed, and why.
     pub(crate) strange: Vec<(String, &'static str)>,
@@ -192,8 +195,7 @@ impl Folder {
                 Err(why) => listing.add_strange(name, why),
             }
         }
-        listing.files.sort_by_key(order);
-        listing.files.truncate(FILES_MAX);
+        listing.put_in_order();
         Ok(listing)
     }
 
@@ -222,7 +224,7 @@ impl Folder {
             return Err("it is larger than a spool file may be");
         }
         let (modified_s, id) = (stat.st_mtime, (stat.st_dev, stat.st_ino));
-        Ok(Some(Found { modified_s, producer, first, name: name.to_owned(), bytes, id }))
+        Ok(Some(Found { modified_s, uid: stat.st_uid, producer, first, name: name.to_owned(), bytes, id }))
     }
 }
 
@@ -248,9 +250,27 @@ impl Listing {
     fn add(&mut self, found: Found) {
         self.files.push(found);
         if self.files.len() >= 2 * FILES_MAX {
-            self.files.sort_by_key(order);
-            self.files.truncate(FILES_MAX);
+            self.put_in_order();
         }
+    }
+
+    /// Sorts, and keeps as many as are told of. Owners have their turns, so that one whose files are many, or
+    /// stay, does not keep those of others out.
+    fn put_in_order(&mut self) {
+        self.files.sort_by_key(order);
+        let mut of_owner: HashMap<u32, usize> = HashMap::new();
+        let mut turns: Vec<(usize, Found)> = self
+            .files
+            .drain(..)
+            .map(|found| {
+                let turn = of_owner.entry(found.uid).or_default();
+                *turn += 1;
+                (*turn, found)
+            })
+            .collect();
+        // Stable: within a turn the oldest first.
+        turns.sort_by_key(|(turn, _)| *turn);
+        self.files.extend(turns.into_iter().take(FILES_MAX).map(|(_, found)| found));
     }
 
     fn add_strange(&mut self, name: &[u8], why: &'static str) {
@@ -275,5 +295,29 @@ fn fault(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderErr
 impl fmt::Display for Folder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.display().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A review's finding: thousands of old files of one user, who may not even send, kept all others' out.
+    #[test]
+    fn one_owner_s_many_files_do_not_keep_another_s_out() {
+        let found = |uid: u32, first: u64| {
+            let producer = Producer::from_bytes([7; 16]);
+            let modified_s = i64::try_from(first).unwrap();
+            Found { modified_s, uid, producer, first, name: first.to_string(), bytes: 1, id: (1, first) }
+        };
+        let mut listing = Listing::default();
+        let many = 5 * FILES_MAX as u64;
+        (0..many).for_each(|first| listing.add(found(1, first)));
+        (many..many + 2).for_each(|first| listing.add(found(2, first)));
+        listing.put_in_order();
+        let told: Vec<(u32, u64)> =
+            listing.files.iter().take(4).map(|found| (found.uid, found.first)).collect();
+        assert_eq!(told, [(1, 0), (2, many), (1, 1), (2, many + 1)]);
+        assert_eq!(listing.files.len(), FILES_MAX);
     }
 }

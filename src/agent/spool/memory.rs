@@ -144,7 +144,7 @@ mod tests {
     fn found(first: u64) -> Found {
         let producer = Producer::from_bytes([7; 16]);
         let name = spool::file_name(producer, first);
-        Found { modified_s: 0, producer, first, name, bytes: 1, id: (1, first) }
+        Found { modified_s: 0, uid: 0, producer, first, name, bytes: 1, id: (1, first) }
     }
 
     fn listing(files: &[Found]) -> Listing {
