@@ -2,12 +2,12 @@
 //! again with the same bytes until one is answered.
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::dice::Dice;
 use crate::event::Source;
-use crate::producer::{Alarm, Book, Fate, Promise};
+use crate::producer::{Book, Fate, Promise, start};
 use crate::stage::{DEADLINE, Stage};
 use crate::support::{Answer, Http};
 
@@ -42,12 +42,10 @@ impl Caller {
 
     /// Sends what the stage allows, one after the other, until that says it is over.
     pub(crate) fn start(self) -> JoinHandle<Book> {
-        let name = self.book.source.name.to_owned();
-        thread::Builder::new().name(name).spawn(move || self.run()).expect("a thread")
+        start(self.book.source.name, Arc::clone(&self.stage), move || self.run())
     }
 
     fn run(mut self) -> Book {
-        let _alarm = Alarm(Arc::clone(&self.stage));
         while self.stage.has_work(self.who) {
             if self.stage.take(self.who, 1) == 0 {
                 continue;

@@ -8,13 +8,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use revenium_emitter::{DurableError, Emitted, Emitter, Event};
 
 use crate::dice::Dice;
 use crate::event::{Identity, Source};
-use crate::producer::{Alarm, Book, Fate, Promise};
+use crate::producer::{Book, Fate, Promise, start};
 use crate::stage::{DEADLINE, Stage};
 
 /// Events of one burst.
@@ -105,12 +105,10 @@ impl Keeper {
 
     /// Has emitted what the stage allows, until that says it is over.
     pub(crate) fn start(self) -> JoinHandle<Book> {
-        let name = self.book.source.name.to_owned();
-        thread::Builder::new().name(name).spawn(move || self.run()).expect("a thread")
+        start(self.book.source.name, Arc::clone(&self.stage), move || self.run())
     }
 
     fn run(mut self) -> Book {
-        let _alarm = Alarm(Arc::clone(&self.stage));
         while self.stage.has_work(self.who) {
             let burst = self.dice.between(1..=BURST_MAX);
             let events = self.stage.take(self.who, burst);

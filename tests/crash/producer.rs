@@ -71,7 +71,20 @@ pub(crate) struct Producer {
 }
 
 /// Tells the stage when its thread panics.
-pub(crate) struct Alarm(pub(crate) Arc<Stage>);
+struct Alarm(Arc<Stage>);
+
+/// Runs what keeps a book on a thread of its own.
+pub(crate) fn start(
+    name: &'static str,
+    stage: Arc<Stage>,
+    run: impl FnOnce() -> Book + Send + 'static,
+) -> JoinHandle<Book> {
+    let work = move || {
+        let _alarm = Alarm(stage);
+        run()
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(work).expect("a thread")
+}
 
 impl Drop for Alarm {
     fn drop(&mut self) {
@@ -95,12 +108,10 @@ impl Producer {
 
     /// Sends what the stage allows until that says it is over and everything was answered.
     pub(crate) fn start(self) -> JoinHandle<Book> {
-        let name = self.book.source.name.to_owned();
-        thread::Builder::new().name(name).spawn(move || self.run()).expect("a thread")
+        start(self.book.source.name, Arc::clone(&self.stage), move || self.run())
     }
 
     fn run(mut self) -> Book {
-        let _alarm = Alarm(Arc::clone(&self.stage));
         while !self.unsettled.is_empty() || self.stage.has_work(self.who) {
             let Some(stream) = self.connect() else { break };
             self.book.connections += 1;
