@@ -58,32 +58,36 @@ struct Survivor {
 
 /// Moves everything in the segment that still waits or is dead.
 pub(crate) fn survivors_of(shared: &Shared, listed: &Listed) {
+    if let Some(job) = draft_of(shared, listed) {
+        job.finish(shared);
+    }
+}
+
+/// The last moves of the segment; those that do not fit one commit with them are made.
+pub(crate) fn draft_of(shared: &Shared, listed: &Listed) -> Option<Job> {
     let mut job = Job::default();
     let mut offset = FIRST_CHUNK;
     loop {
         match scan::step(&listed.segment, offset, listed.until, None) {
             Ok(Step::Chunk(at, directory)) => {
-                if crate::chunk::numbered(&at, &directory).is_some()
-                    && move_chunk(shared, listed, at.pos, at.end(), &mut job).is_none()
-                {
-                    return;
+                if crate::chunk::numbered(&at, &directory).is_some() {
+                    move_chunk(shared, listed, at.pos, at.end(), &mut job)?;
                 }
                 offset = at.end();
             }
             Ok(Step::Hole(to)) => offset = to,
-            Ok(Step::End) => break,
+            Ok(Step::End) => return Some(job),
             Err(error) => {
                 tracing::warn!(%error, "cannot read a segment whose survivors are to move");
-                return;
+                return None;
             }
         }
     }
-    job.finish(shared);
 }
 
 /// Moves gathered for one commit.
 #[derive(Default)]
-struct Job {
+pub(crate) struct Job {
     chunks: Vec<JobChunk>,
     bytes: u64,
 }
@@ -151,7 +155,7 @@ fn draft(chunk: &Decoded, survivors: &[Survivor]) -> (Relocation, Vec<Bytes>) {
 
 impl Job {
     /// Makes the moves durable and lets the index follow, so that nothing moves twice.
-    fn finish(self, shared: &Shared) -> Option<()> {
+    pub(crate) fn finish(self, shared: &Shared) -> Option<()> {
         if self.chunks.is_empty() {
             return Some(());
         }

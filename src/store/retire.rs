@@ -1,10 +1,11 @@
 //! Recycling segments whose records have all ended.
 //!
 //! Before a file is used again everything in it that the log still needs is said again at the
-//! log's head, and flushed: the ends of records that lie in older segments (else a rebuild would
-//! send them once more), notes on dead letters and on retries, and a checkpoint that counts
-//! everything up to the segment's end. A `Retired` note makes its absence no damage. While the
-//! ledger does not balance, no segment goes.
+//! log's head, and flushed: the ends of records that lie in segments which stay or go after it (else
+//! a rebuild would send them once more), notes on dead letters and on retries, and a checkpoint
+//! that counts everything up to the segment's end. A `Retired` note makes its absence no damage.
+//! Files go in the order of their ordinals, each durably before the next, so a kill leaves the
+//! last ones of a round. While the ledger does not balance, no segment goes.
 
 use std::io;
 
@@ -120,7 +121,7 @@ fn ledger_allows(maintainer: &mut Maintainer) -> bool {
     get(&shared.counters.index_rebuilds) > 0
 }
 
-/// Notes of this segment that speak of records elsewhere in the log.
+/// Notes of this segment that speak of records which are still there when it is gone.
 fn still_needed(shared: &Shared, listed: &Listed, going: &[u64]) -> io::Result<Vec<Note>> {
     let mut notes = Vec::new();
     let mut offset = FIRST_CHUNK;
@@ -150,7 +151,9 @@ fn carry_chunk(
     notes: &mut Vec<Note>,
 ) -> Result<(), Doubt> {
     let unreadable = || Doubt::Mismatch(format!("a directory at {}:{}", at.pos.ordinal, at.pos.offset));
-    let elsewhere = |seq: u64| index.segments().any(|(o, s)| !going.contains(&o) && s.entry.may_hold(seq));
+    // A kill may leave what goes after this segment, and a copy may lie behind the note of its end.
+    let goes_no_later = |o: u64| o <= at.pos.ordinal && going.contains(&o);
+    let elsewhere = |seq: u64| index.segments().any(|(o, s)| !goes_no_later(o) && s.entry.may_hold(seq));
     match at.header.kind {
         ChunkKind::Records => {
             let (_, records) = chunk::numbered(at, directory).ok_or_else(unreadable)?;
@@ -233,3 +236,6 @@ fn run_in_parts(shared: &Shared, chunks: Vec<JobChunk>) -> Option<Pos> {
     }
     end
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,6 +60,15 @@ impl Store {
     /// # Errors
     /// [`OpenError`]; a second opener is told who holds the store.
     pub fn open(options: Options) -> Result<Self, OpenError> {
+        Self::start(options, Maintainer::run)
+    }
+
+    /// Opens it with `maintain` as what the maintainer's thread does; a test keeps the log in shape
+    /// step by step.
+    pub(crate) fn start(
+        options: Options,
+        maintain: impl FnOnce(Maintainer) + Send + 'static,
+    ) -> Result<Self, OpenError> {
         let found = recover(&options)?;
         let shared = Arc::new(Shared::new(options));
         shared.counters.quarantine_bytes.store(quarantine::bytes(&shared.options.dir), Ordering::Relaxed);
@@ -97,7 +106,7 @@ impl Store {
             committer: spawn(&shared, "store-commit", move || committer.run()).map_err(failed)?,
             indexer: spawn(&shared, "store-index", move || indexer::run(&for_indexer, found.tail))
                 .map_err(failed)?,
-            maintainer: spawn(&shared, "store-maintain", move || maintainer.run()).map_err(failed)?,
+            maintainer: spawn(&shared, "store-maintain", move || maintain(maintainer)).map_err(failed)?,
             preparer: spawn(&shared, "store-prepare", move || prepare::run(&for_preparer)).map_err(failed)?,
             _lock: found.lock,
         };

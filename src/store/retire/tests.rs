@@ -1,0 +1,29 @@
+//! Nothing that ended comes back, wherever a retirement is stopped, with or without the index.
+
+mod world;
+
+use crate::types::{End, Settlement};
+use world::World;
+
+/// The maintainer chose a record to be moved; it was delivered, in a commit of its own that was the
+/// segment's last, before the copy was written to the next one. Both segments went together, so neither
+/// said the other's ends again: a kill between the two removals left the copy without its end.
+#[test]
+fn a_note_before_a_copy_of_its_record_is_said_again_when_they_retire_together() {
+    let mut world = World::new(1);
+    world.append(0, 1);
+    world.fill();
+    world.append(1, 1);
+    let drafted = world.draft(0).unwrap();
+    world.settle(0, End::Oldest, 1, &Settlement::Delivered);
+    world.settle(1, End::Oldest, 1, &Settlement::Delivered);
+    world.fill();
+    world.finish(drafted);
+    world.fill();
+    world.append(1, 1);
+    world.fill();
+    world.append(1, 1);
+    let round = world.retire();
+    assert_eq!(round.went.len(), 3, "the first place, the note, the copy");
+    (0..=3).for_each(|n| world.check_stopped(&round, n));
+}
