@@ -29,6 +29,7 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
     if !nothing_is_left_behind(maintainer) {
         return;
     }
+    forget_what_is_gone(&maintainer.shared);
     let shared = maintainer.shared.clone();
     let candidates = maintainer::followed_segments(&shared, shared.options.kept_segments);
     let settled: Vec<(u64, Listed)> = {
@@ -85,6 +86,16 @@ fn nothing_is_left_behind(maintainer: &mut Maintainer) -> bool {
         maintainer.left_behind = None;
     }
     removed.is_ok()
+}
+
+/// What a segment held is known until its file is gone, which the `Retired` note does not say yet.
+fn forget_what_is_gone(shared: &Shared) {
+    let mut guard = lock(&shared.index);
+    let Some(index) = guard.as_mut() else { return };
+    let table = lock(&shared.table);
+    if let Err(doubt) = index.forget_segments(|ordinal| table.segments.contains_key(&ordinal)) {
+        tracing::warn!(%doubt, "the index cannot forget a segment");
+    }
 }
 
 /// Gives the file a new life, or its bytes back.

@@ -3,7 +3,7 @@
 mod world;
 
 use crate::types::{End, Settlement};
-use world::World;
+use world::{Index, World};
 
 /// The maintainer chose a record to be moved; it was delivered, in a commit of its own that was the
 /// segment's last, before the copy was written to the next one. Both segments went together, so neither
@@ -26,4 +26,27 @@ fn a_note_before_a_copy_of_its_record_is_said_again_when_they_retire_together() 
     let round = world.retire();
     assert_eq!(round.went.len(), 3, "the first place, the note, the copy");
     (0..=3).for_each(|n| world.check_stopped(&round, n));
+}
+
+/// The copy's segment was retired and its file was still there when the process was killed. The next one
+/// did not know any more that the file was there, and let the note of the record's end go before it.
+#[test]
+fn a_segment_whose_removal_was_stopped_keeps_the_ends_of_its_records() {
+    let mut world = World::new(0);
+    world.append(0, 1);
+    world.fill();
+    world.append(1, 1);
+    let drafted = world.draft(0).unwrap();
+    world.settle(0, End::Oldest, 1, &Settlement::Delivered);
+    world.fill();
+    world.finish(drafted);
+    world.fill();
+    world.append(2, 1);
+    let round = world.retire();
+    assert_eq!(round.went.len(), 2, "the first place and the copy; beside the note a record waits");
+    world.reopen(Some((&round, 1)), Index::Kept);
+    world.settle(1, End::Oldest, 1, &Settlement::Delivered);
+    let round = world.retire();
+    assert_eq!(round.went.len(), 2, "the note and the copy");
+    (0..=2).for_each(|n| world.check_stopped(&round, n));
 }
