@@ -25,6 +25,8 @@ pub(crate) struct Maintainer {
     pub(crate) checkpoint_at: Pos,
     /// No segment goes while the ledger does not balance, unless a rebuild did not mend it.
     pub(crate) rebuilt_for_balance: bool,
+    /// Where the last copies of records that were moved end.
+    pub(crate) moved_to: Pos,
     /// A retired segment's file that could not be recycled: no other goes before it.
     pub(crate) left_behind: Option<std::path::PathBuf>,
 }
@@ -52,7 +54,7 @@ impl Maintainer {
             self.checkpoint_at = at;
         }
         if let Some(sparse) = relocate::candidate(&self.shared) {
-            relocate::survivors_of(&self.shared, &sparse);
+            relocate::survivors_of(self, &sparse);
         }
         retire::settled_segments(self);
     }

@@ -34,7 +34,7 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
     let candidates = maintainer::followed_segments(&shared, shared.options.kept_segments);
     let settled: Vec<(u64, Listed)> = {
         let guard = lock(&shared.index);
-        let Some(index) = guard.as_ref() else { return };
+        let Some(index) = guard.as_ref().filter(|i| i.at() >= maintainer.moved_to) else { return };
         let is_settled = |o: u64| index.has_followed(o) && index.segment(o).is_none_or(|s| s.live == 0);
         candidates.into_iter().filter(|(o, _)| is_settled(*o)).take(AT_ONCE_MAX).collect()
     };
@@ -51,7 +51,7 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
     }
     let mut job = vec![JobChunk::Checkpoint(checkpoint)];
     for (_, listed) in &settled {
-        match still_needed(&shared, listed, &going) {
+        match still_needed(maintainer, listed, &going) {
             Ok(notes) => job.extend(split(&shared, notes)),
             Err(error) => {
                 tracing::warn!(%error, "cannot read a segment that is to be retired");
@@ -132,16 +132,18 @@ fn ledger_allows(maintainer: &mut Maintainer) -> bool {
     get(&shared.counters.index_rebuilds) > 0
 }
 
-/// Notes of this segment that speak of records which are still there when it is gone.
-fn still_needed(shared: &Shared, listed: &Listed, going: &[u64]) -> io::Result<Vec<Note>> {
+/// Notes of this segment that speak of records which are still there when it is gone. An index that lacks
+/// copies made by a move does not know.
+fn still_needed(maintainer: &Maintainer, listed: &Listed, going: &[u64]) -> io::Result<Vec<Note>> {
+    let newest = going.iter().max().copied().unwrap_or_default();
+    let knows_every_copy = |i: &&Index| i.has_followed(newest) && i.at() >= maintainer.moved_to;
     let mut notes = Vec::new();
     let mut offset = FIRST_CHUNK;
     loop {
         match scan::step(&listed.segment, offset, listed.until, None)? {
             Step::Chunk(at, directory) => {
-                let guard = lock(&shared.index);
-                let newest = going.iter().max().copied().unwrap_or_default();
-                let Some(index) = guard.as_ref().filter(|i| i.has_followed(newest)) else {
+                let guard = lock(&maintainer.shared.index);
+                let Some(index) = guard.as_ref().filter(knows_every_copy) else {
                     return Err(io::Error::other("the index was set aside meanwhile"));
                 };
                 carry_chunk(index, &at, &directory, going, &mut notes)

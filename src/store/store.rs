@@ -98,6 +98,7 @@ impl Store {
             index_flushed: Instant::now(),
             checkpoint_at: Pos::default(),
             rebuilt_for_balance: false,
+            moved_to: Pos::default(),
             left_behind: None,
         };
         let (for_indexer, for_preparer) = (shared.clone(), shared.clone());

@@ -50,3 +50,21 @@ fn a_segment_whose_removal_was_stopped_keeps_the_ends_of_its_records() {
     assert_eq!(round.went.len(), 2, "the note and the copy");
     (0..=2).for_each(|n| world.check_stopped(&round, n));
 }
+
+/// A store that closes does not wait for its index: a round began beside a copy that the index had not met,
+/// and let the first place and the note of the record's end go. Nothing else said that the copy had ended.
+#[test]
+fn nothing_retires_before_the_index_knows_where_records_moved() {
+    let mut world = World::new(0);
+    world.append(0, 1);
+    world.fill();
+    world.append(1, 1);
+    let drafted = world.draft(0).unwrap();
+    world.finish(drafted);
+    let end = *world.shared().durable.lock();
+    assert_eq!(world.maintainer().moved_to, end);
+    world.maintainer().moved_to.offset += 1;
+    assert_eq!(world.retire().went.len(), 0, "not followed yet");
+    world.append(1, 1);
+    assert_eq!(world.retire().went.len(), 1, "followed");
+}

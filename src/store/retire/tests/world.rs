@@ -192,11 +192,11 @@ impl World {
     pub(super) fn draft(&mut self, which: usize) -> Option<Job> {
         let mut all = maintainer::followed_segments(self.shared(), 0).into_values();
         let n = all.len();
-        relocate::draft_of(self.shared(), &all.nth(which.checked_rem(n)?)?)
+        relocate::draft_of(self.maintainer(), &all.nth(which.checked_rem(n)?)?)
     }
 
     pub(super) fn finish(&mut self, drafted: Job) {
-        drafted.finish(self.shared()).unwrap();
+        drafted.finish(self.maintainer()).unwrap();
     }
 
     pub(super) fn retire(&mut self) -> Round {
