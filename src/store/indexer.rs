@@ -145,11 +145,13 @@ fn open(shared: &Arc<Shared>, anew: bool) -> Result<(), Doubt> {
     Ok(())
 }
 
-/// The last checkpoint in the log.
+/// The last checkpoint in the log, without the segments that were retired since.
 fn latest_checkpoint(shared: &Shared) -> Result<Option<Checkpoint>, Doubt> {
     let ordinals: Vec<u64> = lock(&shared.table).segments.keys().rev().copied().collect();
     let latest = checkpoint::latest(ordinals.into_iter().filter_map(|o| shared.listed(o)));
-    Ok(latest.map_err(Doubt::Log)?.map(|found| found.checkpoint))
+    let Some(mut found) = latest.map_err(Doubt::Log)? else { return Ok(None) };
+    found.checkpoint.segments.retain(|(ordinal, _)| !found.retired.contains(ordinal));
+    Ok(Some(found.checkpoint))
 }
 
 /// Applies some chunks; true when the durable end is reached.

@@ -67,7 +67,7 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
         lock(&shared.table).segments.remove(&ordinal);
         if let Err(error) = reuse(&shared, &listed) {
             tracing::warn!(%error, segment = ordinal, "cannot recycle a segment");
-            maintainer.left_behind = Some(listed.segment.file.path().to_path_buf());
+            maintainer.left_behind = Some(listed);
             break;
         }
     }
@@ -77,8 +77,8 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
 /// Removes what a failed retirement left. The segments after it may hold the ends of its records,
 /// said nowhere else: were they gone first, a rebuild would send those records once more.
 fn nothing_is_left_behind(maintainer: &mut Maintainer) -> bool {
-    let Some(path) = &maintainer.left_behind else { return true };
-    let removed = match std::fs::remove_file(path) {
+    let Some(listed) = &maintainer.left_behind else { return true };
+    let removed = match std::fs::remove_file(listed.segment.file.path()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => crate::file::flush_dir(&maintainer.shared.options.dir),
     };

@@ -68,3 +68,45 @@ fn nothing_retires_before_the_index_knows_where_records_moved() {
     world.append(1, 1);
     assert_eq!(world.retire().went.len(), 1, "followed");
 }
+
+/// A flush had failed, so a segment ended before the bytes of a commit that was written once more to the next
+/// one. That one retired, and its header, which said where the first had ended. Then the first was retired:
+/// the checkpoint's word was taken for obsolete, while a kill had left the file.
+#[test]
+fn where_a_segment_ended_is_known_as_long_as_its_file_is_there() {
+    let mut world = World::new(0);
+    world.append(1, 1);
+    world.append_twice(0, 1);
+    world.settle(0, End::Oldest, 1, &Settlement::Delivered);
+    world.fill();
+    world.append(2, 1);
+    assert_eq!(world.retire().went.len(), 1, "the second");
+    world.settle(1, End::Oldest, 1, &Settlement::Delivered);
+    let stays = world.keep_from_removal(0);
+    assert_eq!(world.retire().went.len(), 0, "cannot be removed");
+    world.maintainer().write_checkpoint().unwrap();
+    stays.put_back();
+    world.reopen(None, Index::Lost);
+    let round = world.retire();
+    assert_eq!(round.went.len(), 1, "the first");
+    (0..=1).for_each(|n| world.check_stopped(&round, n));
+}
+
+/// Checkpoints go on knowing such a file, so they say with it that it may go.
+#[test]
+fn a_segment_that_could_not_be_removed_at_first_is_no_loss_once_it_is() {
+    let mut world = World::new(0);
+    world.append(1, 1);
+    world.fill();
+    world.append(0, 1);
+    world.settle(0, End::Oldest, 1, &Settlement::Delivered);
+    world.fill();
+    world.append(1, 1);
+    let stays = world.keep_from_removal(1);
+    assert_eq!(world.retire().went.len(), 0, "cannot be removed");
+    world.fill();
+    world.maintainer().write_checkpoint().unwrap();
+    stays.put_back();
+    assert_eq!(world.retire().went.len(), 1, "removed now");
+    world.reopen(None, Index::Lost);
+}

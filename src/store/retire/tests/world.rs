@@ -200,12 +200,15 @@ impl World {
     }
 
     pub(super) fn retire(&mut self) -> Round {
+        let left_behind = self.maintainer().left_behind.clone();
+        let left_behind = left_behind.map(|left| left.segment.file.path().to_path_buf());
         let kept = fast_dir();
         copy_log(self.dir.path(), kept.path());
         retire::settled_segments(self.maintainer());
         self.settled();
         let there = log_files(self.dir.path());
-        let went = log_files(kept.path()).into_iter().filter(|n| !there.contains(n)).collect();
+        let mut went: Vec<_> = log_files(kept.path()).into_iter().filter(|n| !there.contains(n)).collect();
+        went.sort_by_key(|name| !left_behind.as_ref().is_some_and(|left| left.ends_with(name)));
         Round { kept, went }
     }
 
