@@ -1,5 +1,6 @@
 //! Nothing that ended comes back, wherever a retirement is stopped, with or without the index.
 
+mod orders;
 mod world;
 
 use crate::types::{End, Settlement};
