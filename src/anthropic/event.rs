@@ -80,8 +80,9 @@ fn own(facts: &mut Facts<'_>, event: &mut Writer) {
     if facts.ending.is_partial(facts.usage.is_stated()) {
         attributes.put("isPartial", "true");
     }
-    attributes.put_some("batchId", facts.call.get("batch_id"));
-    attributes.put_some("customId", facts.call.get("custom_id"));
+    for (name, member) in [("batchId", "batch_id"), ("customId", "custom_id")] {
+        attributes.put_some(name, facts.call.text(member).map(|text| quoted(&text)).as_deref());
+    }
     if !facts.usage.put_rest(&mut attributes) {
         facts.warn("attributes", What::Dropped(Reason::Range));
     }
@@ -119,7 +120,7 @@ fn common(facts: &Facts<'_>) -> Writer {
     event.put_some("profile", facts.profile);
     let Provider { name, is_anthropics } =
         provider::of(call.text("endpoint").as_deref(), Some(&facts.model()));
-    event.put("provider", call.get("provider").unwrap_or(&quoted(&name)));
+    event.put_text("provider", &call.text("provider").filter(|said| !said.trim().is_empty()).unwrap_or(name));
     if is_anthropics {
         event.put_text("modelSource", "ANTHROPIC");
     }
