@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use revenium_anthropic::{By, Call, Ended, Request, Response, Route};
@@ -230,14 +231,16 @@ fn every_recorded_answer_becomes_the_events_that_it_is_billed_by() {
     assert!(passes >= 3 || answers().is_empty(), "only {passes} passes");
 }
 
+static STREAMS: LazyLock<Vec<Exchange>> =
+    LazyLock::new(|| answers().into_iter().filter(Exchange::is_stream).collect());
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn a_recorded_stream_says_the_same_in_any_split(which: prop::sample::Index, cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..40)) {
-        let streams: Vec<Exchange> = answers().into_iter().filter(Exchange::is_stream).collect();
-        if !streams.is_empty() {
-            let stream = which.get(&streams);
+        if !STREAMS.is_empty() {
+            let stream = which.get(&STREAMS);
             let cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.body.len())).collect();
             prop_assert_eq!(said(&stream.read(&cuts)), stream.stated(), "{}", stream.file);
         }

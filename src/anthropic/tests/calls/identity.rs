@@ -69,6 +69,7 @@ fn a_call_is_recognised_by_its_answer_or_its_request_or_its_place_in_a_batch() {
     let table = [
         (r#""id":"msg_01","request_id":"req_01""#, "msg_01"),
         (r#""request_id":"req_01""#, "req_01"),
+        (r#""id":" ","request_id":"req_01""#, "req_01"),
         (r#""batch_id":"msgbatch_1","custom_id":"c-1""#, "msgbatch_1-c-1"),
         (r#""id":"msg_01","batch_id":"msgbatch_1","custom_id":"c-1""#, "msg_01"),
     ];

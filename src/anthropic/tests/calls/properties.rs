@@ -42,7 +42,7 @@ fn raw_value() -> impl Strategy<Value = String> {
         any::<u64>().prop_map(|number| number.to_string()),
         "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?",
         "\"[ -!#-\\[\\]-~äß😀]{0,20}\"",
-        "\"(\\\\u0[0-9a-f]{3}|\\\\n|a){0,300}\"",
+        "\"(\\\\u0[0-9a-f]{3}|\\\\n|a){0,20}\"",
         prop::sample::select(
             &[
                 "\"complete\"",

@@ -103,11 +103,11 @@ fn of(events: &[Value]) -> String {
         .collect()
 }
 
-fn start(usage: Value) -> Value {
+fn start(usage: &Value) -> Value {
     json!({"type": "message_start", "message": {"id": "m", "model": "vendors", "usage": usage}})
 }
 
-fn delta(usage: Value) -> Value {
+fn delta(usage: &Value) -> Value {
     json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage})
 }
 
@@ -115,14 +115,14 @@ fn delta(usage: Value) -> Value {
 fn vendors_that_tell_late_or_tell_zeros_first_come_out_right() {
     let last = json!({"input_tokens": 120, "output_tokens": 45, "cache_read_input_tokens": 7});
     let starts = [
-        start(json!({"input_tokens": 0, "output_tokens": 0, "cache_read_input_tokens": 0})),
-        start(json!({"input_tokens": null})),
-        start(json!({})),
-        start(Value::Null),
+        start(&json!({"input_tokens": 0, "output_tokens": 0, "cache_read_input_tokens": 0})),
+        start(&json!({"input_tokens": null})),
+        start(&json!({})),
+        start(&Value::Null),
         json!({"type": "message_start", "message": {"id": "m", "model": "vendors"}}),
     ];
     for start in starts {
-        let text = of(&[start.clone(), delta(last.clone()), json!({"type": "message_stop"})]);
+        let text = of(&[start.clone(), delta(&last), json!({"type": "message_stop"})]);
         // Some send no names of events at all, and end as OpenAI does.
         let nameless: String =
             text.lines().filter(|line| !line.starts_with("event")).map(|line| format!("{line}\n")).collect();
@@ -142,10 +142,10 @@ fn vendors_that_tell_late_or_tell_zeros_first_come_out_right() {
 #[test]
 fn each_delta_overwrites_and_none_is_added() {
     let text = of(&[
-        start(json!({"input_tokens": 10, "output_tokens": 4, "a": 1})),
-        delta(json!({"output_tokens": 20})),
-        delta(json!({"output_tokens": 30, "input_tokens": 12, "a": null, "b": {"c": 1}})),
-        delta(json!({"output_tokens": 35, "b": {"d": 2}})),
+        start(&json!({"input_tokens": 10, "output_tokens": 4, "a": 1})),
+        delta(&json!({"output_tokens": 20})),
+        delta(&json!({"output_tokens": 30, "input_tokens": 12, "a": null, "b": {"c": 1}})),
+        delta(&json!({"output_tokens": 35, "b": {"d": 2}})),
         json!({"type": "message_stop"}),
     ]);
     let usage = streamed([text.as_bytes()], By::Server).usage.expect("is stated");
@@ -155,7 +155,7 @@ fn each_delta_overwrites_and_none_is_added() {
 #[test]
 fn an_error_in_the_stream_is_an_error_whoever_ends_it() {
     let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
-    let text = of(&[start(json!({"input_tokens": 10, "output_tokens": 1})), error]);
+    let text = of(&[start(&json!({"input_tokens": 10, "output_tokens": 1})), error]);
     for by in [By::Client, By::Server] {
         let response = streamed([text.as_bytes()], by);
         let failure = Failure { kind: Some("overloaded_error".into()), ..Failure::default() };
@@ -174,7 +174,7 @@ fn an_error_in_the_stream_is_an_error_whoever_ends_it() {
 #[test]
 fn the_first_token_is_the_first_content_delta() {
     let mut stream = Stream::new();
-    let parts = of(&[start(json!({})), json!({"type": "content_block_start"}), json!({"type": "ping"})]);
+    let parts = of(&[start(&json!({})), json!({"type": "content_block_start"}), json!({"type": "ping"})]);
     stream.push(parts.as_bytes(), Duration::from_millis(10));
     stream.push(b"event: content_block_delta\ndata: {\"type\":\"content_", Duration::from_millis(50));
     stream.push(b"block_delta\"}\n\n", Duration::from_micros(60_900));
@@ -209,22 +209,22 @@ fn counts_that_cannot_be_read_are_not_said_to_be_whole() {
     let long = "x".repeat(300_000);
     let table = [
         of(&[
-            start(json!({"input_tokens": 10, "output_tokens": 1})),
-            delta(json!({"output_tokens": 5, "story": long})),
+            start(&json!({"input_tokens": 10, "output_tokens": 1})),
+            delta(&json!({"output_tokens": 5, "story": long})),
             stop.clone(),
         ]),
-        of(&[start(json!({"input_tokens": 10, "output_tokens": 1})), delta(json!([])), stop.clone()]),
-        of(&[start(json!({"input_tokens": 10, "output_tokens": 1}))])
+        of(&[start(&json!({"input_tokens": 10, "output_tokens": 1})), delta(&json!([])), stop.clone()]),
+        of(&[start(&json!({"input_tokens": 10, "output_tokens": 1}))])
             + "event: message_delta\ndata: {\"type\":\n\n"
-            + &of(&[stop.clone()]),
+            + &of(std::slice::from_ref(&stop)),
         // Several that are small enough alone.
         of(&[
-            start(json!({"input_tokens": 10, "output_tokens": 1, "a": &long[..200_000]})),
-            delta(json!({"b": &long[..200_000]})),
+            start(&json!({"input_tokens": 10, "output_tokens": 1, "a": &long[..200_000]})),
+            delta(&json!({"b": &long[..200_000]})),
             stop.clone(),
         ]),
         "event: message_start\ndata: {\"type\":\"message_start\"}\n\n".to_owned()
-            + &of(&[delta(json!({"input_tokens": 10, "output_tokens": 1})), stop]),
+            + &of(&[delta(&json!({"input_tokens": 10, "output_tokens": 1})), stop]),
     ];
     for text in table {
         let response = streamed([text.as_bytes()], By::Client);
