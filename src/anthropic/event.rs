@@ -83,7 +83,7 @@ fn own(facts: &mut Facts<'_>, event: &mut Writer) {
     for (name, member) in [("batchId", "batch_id"), ("customId", "custom_id")] {
         attributes.put_some(name, facts.call.text(member).as_deref().map(quoted).as_deref());
     }
-    if !facts.usage.put_rest(&mut attributes) {
+    if !facts.usage.put_rest(&mut attributes, &[]) {
         facts.warn("attributes", What::Dropped(Reason::Range));
     }
     put_attributes(facts, attributes, event);
@@ -108,7 +108,7 @@ fn pass_of(facts: &Facts<'_>, main: &Frozen, at: usize, pass: &Usage<'_>) -> Res
     pass.put_amounts(&mut event);
     event.put_text("stopReason", "END");
     let mut attributes = Writer::default();
-    pass.put_rest(&mut attributes);
+    pass.put_rest(&mut attributes, &["type", "model"]);
     put_attributes(facts, attributes, &mut event);
     Ok(written(event))
 }

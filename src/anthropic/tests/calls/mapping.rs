@@ -116,6 +116,19 @@ fn what_has_no_field_is_kept_verbatim_under_attributes() {
 }
 
 #[test]
+fn a_known_member_that_is_something_else_than_it_was_is_kept_too() {
+    let line = used(
+        r#"{"input_tokens":1,"cache_creation":5,"output_tokens_details":[1],"server_tool_use":"x","model":"m","type":"t"}"#,
+    );
+    let kept = json!({"cache_creation": 5, "output_tokens_details": [1], "server_tool_use": "x", "model": "m", "type": "t"});
+    assert_eq!(event(&line)["attributes"], kept);
+    let late = used(
+        r#"{"input_tokens":1,"cache_creation_input_tokens":10,"cache_creation":{"ephemeral_5m_input_tokens":1000}}"#,
+    );
+    assert_eq!(event(&late)["attributes"], json!({"cache_creation": {"ephemeral_5m_input_tokens": 1000}}));
+}
+
+#[test]
 fn a_call_without_peculiarities_has_no_attributes() {
     let line = used(
         r#"{"input_tokens":1,"output_tokens":1,"cache_creation_input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0},"server_tool_use":null,"inference_geo":null}"#,
