@@ -48,13 +48,17 @@ pub(crate) struct Found {
 }
 
 /// The last checkpoint in these segments, given newest first. Segments that were retired since are
-/// taken out of it.
-pub(crate) fn latest(newest_first: impl Iterator<Item = Listed>) -> io::Result<Option<Found>> {
+/// taken out of it. `passed` is told of bytes as they are passed.
+pub(crate) fn latest(
+    newest_first: impl Iterator<Item = Listed>,
+    mut passed: impl FnMut(u64),
+) -> io::Result<Option<Found>> {
     let mut retired = HashSet::new();
     for listed in newest_first {
         let mut latest = None;
         let mut offset = FIRST_CHUNK;
         loop {
+            let before = offset;
             match scan::step(&listed.segment, offset, listed.until, None)? {
                 Step::Chunk(at, directory) => {
                     match at.header.kind {
@@ -70,6 +74,7 @@ pub(crate) fn latest(newest_first: impl Iterator<Item = Listed>) -> io::Result<O
                 Step::Hole(to) => offset = to,
                 Step::End => break,
             }
+            passed(offset - before);
         }
         if let Some(mut latest) = latest {
             latest.checkpoint.segments.retain(|(ordinal, _)| !retired.contains(ordinal));
