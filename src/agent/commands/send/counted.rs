@@ -6,6 +6,10 @@ use std::time::Instant;
 
 use crate::progress::{Progress, Teller, line};
 
+/// Read at once: about as many events as are outstanding, so that what is read is not far ahead of what is
+/// durable.
+const READ_BYTES_MAX: usize = 16 << 10;
+
 /// Reads a file and shows how far it is. The bar goes with it.
 pub(super) struct Counted {
     file: File,
@@ -40,7 +44,8 @@ impl Counted {
 
 impl Read for Counted {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(into)?;
+        let bytes_max = into.len().min(READ_BYTES_MAX);
+        let count = self.file.read(&mut into[..bytes_max])?;
         self.read_bytes += count as u64;
         self.show();
         Ok(count)
