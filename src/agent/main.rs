@@ -12,7 +12,9 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
-        Command::Send(args) => return send::run(&args, io::stdin(), io::stdout(), Above).into(),
+        Command::Send(args) => {
+            return send::run(&args, io::stdin(), io::stdout(), io::LineWriter::new(Above)).into();
+        }
         Command::Status(args) => status::run(&args),
         Command::Dlq(args) => dlq::run(&args),
         Command::Flush(args) => flush::run(&args),

@@ -85,15 +85,17 @@ fn a_long_start_says_how_far_it_is_and_killed_in_the_middle_it_begins_again() {
 
 /// The lines that a service manager hears, up to one with `text`.
 fn hear(manager: &UnixDatagram, text: &str) -> Vec<String> {
-    manager.set_read_timeout(Some(std::time::Duration::from_secs(60))).expect("set");
+    manager.set_nonblocking(true).expect("set");
     let (mut heard, mut message) = (Vec::new(), [0; 4096]);
-    loop {
-        let bytes = manager.recv(&mut message).unwrap_or_else(|error| panic!("{error}; heard: {heard:#?}"));
-        heard.extend(std::str::from_utf8(&message[..bytes]).expect("UTF-8").lines().map(str::to_owned));
-        if heard.last().is_some_and(|line| line.contains(text)) {
-            return heard;
+    let mut listen = || {
+        while let Ok(bytes) = manager.recv(&mut message) {
+            let lines = std::str::from_utf8(&message[..bytes]).expect("UTF-8").lines();
+            heard.extend(lines.map(str::to_owned));
         }
-    }
+        heard.clone()
+    };
+    let is_said = |heard: &Vec<String>| heard.last().is_some_and(|line| line.contains(text));
+    until("the service manager hears it", &mut listen, is_said)
 }
 
 /// What a person sees of it: the last text of each line.
@@ -194,6 +196,9 @@ fn many_letters_that_are_retried_have_a_bar_on_a_terminal() {
     );
     let agent = home.launch(&mut home.slowed("fdatasync", "300ms", &[], &RUN));
     agent.wait_for("started");
+    home.wait_status("all letters are counted", |status| {
+        status["profiles"].to_string().contains(&format!("\"dead\":{LETTERS}"))
+    });
     let terminal = Terminal::new(100);
     let retry = ["dlq", "retry", "--all", "--config", "config.toml"];
     let mut retry = on_terminal(&home, &terminal, home.command(&retry));

@@ -58,7 +58,7 @@ pub fn say(text: &str) {
     let _ = Above.write_all(format!("{text}\n").as_bytes());
 }
 
-/// Standard error for whole lines, above the one that changes.
+/// Standard error for whole lines, each in one write, above the one that changes.
 #[derive(Debug, Clone, Copy)]
 pub struct Above;
 

@@ -53,6 +53,10 @@ fn total(filter: &Filter, status: &Status) -> Option<u64> {
     if !seqs.is_empty() {
         return profile.is_none().then_some(seqs.len() as u64);
     }
+    // Until the index has followed the log, not all are counted.
+    if !status.waiting_for.is_empty() {
+        return None;
+    }
     let meant = status.profiles.iter().filter(|of| profile.as_ref().is_none_or(|name| *name == of.name));
     Some(meant.map(|profile| profile.dead).sum())
 }
@@ -81,5 +85,7 @@ mod tests {
         ] {
             assert_eq!(total(&filter, &status), letters, "{filter:?}");
         }
+        status.waiting_for = vec!["index: being made anew: 41 % of 1.2 GiB".to_owned()];
+        assert_eq!(total(&all, &status), None);
     }
 }
