@@ -14,6 +14,7 @@ pub mod intake;
 pub mod keys;
 pub mod logging;
 pub mod metrics;
+pub mod progress;
 pub mod queue;
 pub mod relay;
 pub mod sandbox;

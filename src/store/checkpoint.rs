@@ -54,13 +54,17 @@ pub(crate) struct Found {
     pub(crate) retired: HashSet<u64>,
 }
 
-/// The last checkpoint in these segments, given newest first.
-pub(crate) fn latest(newest_first: impl Iterator<Item = Listed>) -> io::Result<Option<Found>> {
+/// The last checkpoint in these segments, given newest first. `passed` is told of bytes as they are passed.
+pub(crate) fn latest(
+    newest_first: impl Iterator<Item = Listed>,
+    mut passed: impl FnMut(u64),
+) -> io::Result<Option<Found>> {
     let mut retired = HashSet::new();
     for listed in newest_first {
         let mut latest = None;
         let mut offset = FIRST_CHUNK;
         loop {
+            let before = offset;
             match scan::step(&listed.segment, offset, listed.until, None)? {
                 Step::Chunk(at, directory) => {
                     match at.header.kind {
@@ -75,6 +79,7 @@ pub(crate) fn latest(newest_first: impl Iterator<Item = Listed>) -> io::Result<O
                 Step::Hole(to) => offset = to,
                 Step::End => break,
             }
+            passed(offset - before);
         }
         if let Some((at, checkpoint)) = latest {
             return Ok(Some(Found { at, checkpoint, retired }));

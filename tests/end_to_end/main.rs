@@ -15,6 +15,7 @@ mod flush;
 mod hand_in;
 mod key;
 mod letters;
+mod progress;
 mod relay;
 mod relay_letters;
 mod send;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::admin::{self, AskError};
+use crate::admin::{self, AskError, Status};
 use crate::cli::{self, ConfigArgs, ListenArgs};
 use crate::config::{Config, Surroundings};
 use crate::exit::{Exit, Failure, OrExit};
@@ -35,6 +35,13 @@ fn data_dir(config: &ConfigArgs) -> Result<PathBuf, Failure> {
     let flags = cli::flags(config, &ListenArgs::default());
     Config::locate_data_dir(&flags, &Surroundings::of_process())
         .or_exit(Exit::Config, "the configuration cannot be used")
+}
+
+/// How the agent on `data_dir` does.
+fn status_of(data_dir: &Path) -> Result<Status, Failure> {
+    let json = admin::ask(data_dir, "/status").map_err(|error| no_answer(data_dir, &error))?;
+    serde_json::from_str(&json)
+        .or_exit(Exit::Usage, "the agent's answer cannot be read; is it of another version?")
 }
 
 /// Asks the agent on `data_dir` to do something. What it does not do is a failure (1), no agent is

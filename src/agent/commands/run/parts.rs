@@ -10,6 +10,7 @@ mod drain;
 mod intake;
 mod log;
 mod relay;
+mod shown;
 mod spool;
 mod view;
 

@@ -1,12 +1,15 @@
-//! The log: opened on a blocking thread, watched, and closed last.
+//! The log: opened on a blocking thread, watched, and closed last. Says how far opening it and making its
+//! index have come.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use revenium_store::{OpenError, Options, Store};
+use revenium_store::{IndexStage, OpenError, Opening, Options, Progress, Store};
 use tracing::warn;
 
 use super::Shell;
+use super::shown::Shown;
 use crate::admin::Board;
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
@@ -26,12 +29,14 @@ const LOOK_EVERY_READY: Duration = Duration::from_secs(1);
 
 /// Opens the log and shows its counts.
 pub(super) async fn open(shell: &Shell, tasks: &mut Tasks) -> Result<Arc<Store>, Failure> {
-    shell.board.starting(LOG, "reading the newest segments");
     let metrics = shell.metrics.clone();
     let options =
         Options { on_flush: Some(Arc::new(move |took| metrics.flushed_in(took))), ..options(&shell.config) };
-    let dir = options.dir.display().to_string();
-    let opened = blocking(move || Store::open(options)).await;
+    let (dir, opening) = (options.dir.display().to_string(), options.opening.clone());
+    let opened = tokio::select! {
+        opened = blocking(move || Store::open(options)) => opened,
+        never = tell_opening(&shell.board, &opening) => match never {},
+    };
     let opened = opened.ok_or_else(|| Failure::new(Exit::Bug, "stopped while the log was being opened"))?;
     let store = opened.map_err(|error| failure(error, &dir))?;
     let store = Arc::new(store);
@@ -69,20 +74,36 @@ fn failure(error: OpenError, dir: &str) -> Failure {
     Failure { exit, error: anyhow::Error::from(error).context(format!("cannot open the log in {dir}")) }
 }
 
+/// Says how far opening has come, for as long as it is waited for.
+async fn tell_opening(board: &Board, opening: &Opening) -> Infallible {
+    let mut shown = Shown::new(board, LOG);
+    loop {
+        shown.show("being read", opening.progress());
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Says on the board whether the index has followed the log, for as long as the log is open.
 async fn watch_index(store: Arc<Store>, board: Arc<Board>, mut stop: Stop) -> TaskResult {
     let mut was_ready = false;
+    let mut shown = None;
     loop {
-        let is_ready = store.is_ready();
-        if is_ready && !was_ready {
-            board.ready(INDEX);
+        let stage = store.index_stage();
+        let is_ready = stage == IndexStage::Ready;
+        if is_ready {
+            shown = None;
+        } else if was_ready {
+            warn!("the index is made anew; events are taken, and sent once it is ready");
         }
-        if !is_ready {
-            let behind_bytes = store.stats().index_lag_bytes;
-            board.starting(INDEX, format!("following the log, {behind_bytes} bytes to go"));
-            if was_ready {
-                warn!(behind_bytes, "the index is made anew; events are taken, and sent once it is ready");
-            }
+        let mut show = |doing, progress| {
+            shown.get_or_insert_with(|| Shown::new(&board, INDEX)).show(doing, progress);
+        };
+        match stage {
+            IndexStage::Opening => show("being opened", Progress::default()),
+            IndexStage::Following(progress) => show("following the log", progress),
+            IndexStage::MakingAnew(progress) => show("being made anew", progress),
+            IndexStage::Ready if !was_ready => board.ready(INDEX),
+            IndexStage::Ready => {}
         }
         was_ready = is_ready;
         let pause = if is_ready { LOOK_EVERY_READY } else { LOOK_EVERY };
