@@ -80,6 +80,21 @@ fn the_relay_is_the_configured_one_with_its_token_and_its_absence_is_told_to_who
 }
 
 #[test]
+fn a_named_socket_is_the_agents_and_a_variable_of_no_use_is_none() {
+    let home = Home::new();
+    let socket = |args: &[&str], value: &str| {
+        let (found, _) = variables(&home, args, &[("REVENIUM_AGENT_SOCKET", value)]);
+        found["REVENIUM_AGENT_SOCKET"].clone()
+    };
+    let here = home.path("mine.sock").display().to_string();
+    assert_eq!(socket(&["--socket", "mine.sock"], "/theirs.sock"), here, "emitters take absolute paths only");
+    assert_eq!(socket(&[], "/theirs.sock"), "/theirs.sock");
+    for useless in ["", "relative.sock"] {
+        assert_eq!(socket(&["--config", "config.toml"], useless), home.socket().display().to_string());
+    }
+}
+
+#[test]
 fn no_agent_keeps_no_command_from_running() {
     let home = Home::new();
     let (found, warned) = variables(&home, &["--config", "config.toml"], &[]);

@@ -40,8 +40,12 @@ impl Agent {
             }
             None => known(around),
         };
-        let ways = match &args.socket {
-            Some(socket) => of_socket(socket, known),
+        // A variable of no use must not keep a command from starting: it counts as not set, as for emitters.
+        let variable = || std::env::var_os(place::SOCKET_VARIABLE).map(PathBuf::from);
+        let named =
+            args.socket.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
+        let ways = match named.or_else(|| variable().filter(|path| path.is_absolute())) {
+            Some(socket) => of_socket(&socket, known),
             None => answering(known),
         };
         if let Some(words) = silence(&ways.socket) {

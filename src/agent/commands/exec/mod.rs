@@ -30,7 +30,7 @@ const KEY_VARIABLE: &str = "REVENIUM_METERING_API_KEY";
 const AFTER_HELP: &str = "\
 Sets REVENIUM_AGENT_SOCKET, and REVENIUM_AGENT_SPOOL unless it is set, for emitters and `send`; and, if the \
 agent's relay is on, REVENIUM_METERING_BASE_URL for Revenium's own SDKs, whatever it was before. The command \
-runs even if no agent does.
+runs even if no agent does, and is handed no API key.
 
 Exit codes: the command's; 126 it cannot be run; 127 there is no such command.";
 
@@ -40,8 +40,8 @@ Exit codes: the command's; 126 it cannot be run; 127 there is no such command.";
 #[derive(Debug, Clone, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct ExecArgs {
-    /// The agent's socket [default: the user's agent, else the machine's]
-    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE)]
+    /// The agent's socket [default: $REVENIUM_AGENT_SOCKET, else the user's agent, else the machine's]
+    #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// The agent's configuration [default: the user's or the machine's, whichever the socket is of]
     #[arg(long, value_name = "FILE")]

@@ -92,11 +92,12 @@ pub fn run(args: &SetupArgs) -> Result<Exit, Failure> {
     if args.dry_run {
         return plan(args, &here, &layout);
     }
-    let mut replaced = write_key(args, &here, &layout.key)?;
-    replaced |= write_files(args, &here, &layout)?;
+    // A user's agent reads its key file again by itself.
+    let is_key_replaced = write_key(args, &here, &layout.key)? && here.whose == Whose::Machine;
+    let is_replaced = write_files(args, &here, &layout)? || is_key_replaced;
     let config = check(&here, &layout, &around)?;
     let is_accepted = args.no_test || try_key(&config)?;
-    start(args, &here, &around, replaced)?;
+    start(args, &here, &around, is_replaced)?;
     print(&words::connect(here.whose, &layout, &config))?;
     Ok(if is_accepted { Exit::Ok } else { Exit::Failure })
 }

@@ -4,7 +4,7 @@
 //! byte, so that the terminal is as it was in any case.
 
 use std::fs::File;
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
 
@@ -42,10 +42,10 @@ pub(super) fn agrees(question: &str) -> io::Result<bool> {
     Ok(read > 0 && matches!(answer.trim().to_ascii_lowercase().as_str(), "" | "y" | "yes"))
 }
 
-/// Reads bytes as a terminal without editing of its own gives them.
+/// Reads a line as a terminal without editing of its own gives them.
 fn read(from: impl Read, bytes_max: usize) -> io::Result<Typed> {
     let mut line = Vec::new();
-    for byte in from.bytes() {
+    for byte in BufReader::new(from).bytes() {
         match byte? {
             b'\r' | b'\n' => break,
             0x03 => return Ok(Typed::Cancelled),
