@@ -48,8 +48,8 @@ pub(crate) const SMALL: &str = "store.segment_bytes = \"16MiB\"\nstore.free_rese
 /// An upstream that is away.
 const AWAY: &str = "profiles.default.url = \"http://127.0.0.1:9\"\n";
 
-/// The program on a machine on which nothing is installed.
-pub(crate) const PROGRAM: &str = "/root/revenium-agent";
+/// The program on a machine on which nothing is installed, where no service could run it.
+pub(crate) const PROGRAM: &str = "/home/admin/revenium-agent";
 
 /// The README's commands that install the service, and those that start it.
 pub(crate) fn installing() -> (String, String) {

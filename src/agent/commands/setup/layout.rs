@@ -222,7 +222,7 @@ mod tests {
         );
         for here in [
             Here { is_packaged: true, ..here(Whose::Machine, "/usr/bin/revenium-agent") },
-            Here { has_systemd: false, ..here(Whose::Machine, "/root/revenium-agent") },
+            Here { has_systemd: false, ..here(Whose::Machine, "/home/admin/revenium-agent") },
             Here { has_systemd: false, ..own },
         ] {
             let layout = layout(&here);

@@ -47,7 +47,7 @@ pub struct SetupArgs {
     /// Put the new key in the place of the one that is there
     #[arg(long)]
     replace_key: bool,
-    /// Where events go, for a new configuration [default: https://api.revenium.ai]
+    /// Where events go, for a new configuration [default: Revenium]
     #[arg(long, value_name = "URL", value_parser = url)]
     url: Option<String>,
     /// Where the relay for Revenium's own SDKs listens, such as 127.0.0.1:8793, for a new configuration
