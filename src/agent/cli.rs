@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::dlq::DlqArgs;
+use crate::commands::exec::ExecArgs;
 use crate::commands::flush::FlushArgs;
 use crate::commands::profile::ProfileArgs;
 use crate::commands::send::SendArgs;
+use crate::commands::setup::SetupArgs;
 use crate::config::Flags;
 use crate::sandbox;
 
@@ -23,12 +25,16 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a key, a configuration and systemd's units, try the key, and say how applications connect
+    Setup(SetupArgs),
     /// Take events in and deliver them, until told to stop
     Run(RunArgs),
     /// Print the configuration that `run` would use, and where each value comes from
     Check(CheckArgs),
     /// Send events to the agent and wait until they are durable
     Send(Box<SendArgs>),
+    /// Run a command so that the events of its process reach the agent
+    Exec(ExecArgs),
     /// Ask the running agent how it does; exits with 0 (ok), 1 (look at it) or 2 (no agent answers)
     Status(StatusArgs),
     /// Look at dead letters, mend them, send them again, or give them up

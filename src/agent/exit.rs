@@ -3,13 +3,15 @@
 //! | code | meaning | what to do |
 //! |---|---|---|
 //! | 0 | did what was asked | |
-//! | 1 | a command failed, `status`: degraded, or `flush`: the deadline came first | read the message |
-//! | 2 | the command line is wrong, or no agent answers `status`, `dlq`, `profile` or `flush` | `--help`; start the agent |
+//! | 1 | a command failed, `status`: degraded, `setup`: Revenium did not take the test event, or `flush`: the deadline came first | read the message |
+//! | 2 | the command line is wrong, `setup` has no key, or no agent answers `status`, `dlq`, `profile` or `flush` | `--help`; start the agent |
 //! | 3 | `send`: no agent was reached, or it stopped answering | start the agent, or name its socket |
 //! | 70 | a bug in the agent | report it with the log |
 //! | 74 | the disk or a socket failed | look at the disk, the path, its owner |
 //! | 75 | for now: another agent holds the data directory or the address | try again later |
 //! | 78 | the configuration is wrong | `revenium-agent check` |
+//! | 126 | `exec`: the command cannot be run | its mode, its format |
+//! | 127 | `exec`: there is no such command | its name, `PATH` |
 //! | 130 | a second signal ended it before it had stopped | acknowledged events are safe |
 
 use std::fmt;
@@ -33,6 +35,10 @@ pub enum Exit {
     Temporary = 75,
     /// The configuration is wrong.
     Config = 78,
+    /// `exec`: the command cannot be run, as shells say it.
+    NotRunnable = 126,
+    /// `exec`: there is no such command, as shells say it.
+    NotFound = 127,
     /// Ended by a second signal, before it had stopped.
     Interrupted = 130,
 }

@@ -5,16 +5,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use revenium_agent::cli::{Cli, Command};
-use revenium_agent::commands::{check, dlq, flush, profile, run, sandbox, send, status};
+use revenium_agent::commands::{check, dlq, exec, flush, profile, run, sandbox, send, setup, status};
 use revenium_agent::progress::line::Above;
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
+        Command::Setup(args) => setup::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Send(args) => {
             return send::run(&args, io::stdin(), io::stdout(), io::LineWriter::new(Above)).into();
         }
+        Command::Exec(args) => exec::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Dlq(args) => dlq::run(&args),
         Command::Flush(args) => flush::run(&args),

@@ -41,9 +41,15 @@ const NEEDED: [&str; 9] = [
     "README.md",
 ];
 
-/// What a small machine needs differently, and an upstream that is away.
-const SMALL: &str = "store.segment_bytes = \"16MiB\"\nstore.free_reserve_bytes = \"1MiB\"\n\
-                     drain.requests_per_second_max = 5000\nprofiles.default.url = \"http://127.0.0.1:9\"\n";
+/// What a small machine needs differently.
+pub(crate) const SMALL: &str = "store.segment_bytes = \"16MiB\"\nstore.free_reserve_bytes = \"1MiB\"\n\
+                                drain.requests_per_second_max = 5000\n";
+
+/// An upstream that is away.
+const AWAY: &str = "profiles.default.url = \"http://127.0.0.1:9\"\n";
+
+/// The program on a machine on which nothing is installed, where no service could run it.
+pub(crate) const PROGRAM: &str = "/home/admin/revenium-agent";
 
 /// The README's commands that install the service, and those that start it.
 pub(crate) fn installing() -> (String, String) {
@@ -85,7 +91,14 @@ impl Machine {
         let binary = format!("{CHECKOUT}/target/release/revenium-agent");
         machine.copy(Path::new(env!("CARGO_BIN_EXE_revenium-agent")), &binary, "0755");
         machine.run(&format!("set -e; cd {CHECKOUT}; REVENIUM_METERING_API_KEY={KEY}\n{}", installing().0));
-        machine.write("/etc/revenium-agent/conf.d/test.toml", "0644", SMALL);
+        machine.write("/etc/revenium-agent/conf.d/test.toml", "0644", &format!("{SMALL}{AWAY}"));
+        machine
+    }
+
+    /// A machine with the program in root's home, and nothing of it installed.
+    pub(crate) fn bare() -> Self {
+        let machine = Self::boot();
+        machine.copy(Path::new(env!("CARGO_BIN_EXE_revenium-agent")), PROGRAM, "0755");
         machine
     }
 

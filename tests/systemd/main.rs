@@ -10,6 +10,7 @@ mod key;
 mod life;
 mod load;
 mod machine;
+mod setup;
 mod stored;
 #[path = "../support/mod.rs"]
 mod support;

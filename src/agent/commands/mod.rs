@@ -2,12 +2,15 @@
 
 pub mod check;
 pub mod dlq;
+pub mod exec;
 pub mod flush;
 pub mod profile;
 pub mod run;
 pub mod sandbox;
 pub mod send;
+pub mod setup;
 pub mod status;
+mod upstream;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

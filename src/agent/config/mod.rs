@@ -16,6 +16,7 @@ mod surroundings;
 mod unit;
 mod unknown;
 mod url;
+mod ways;
 
 #[cfg(test)]
 mod tests;
@@ -28,9 +29,10 @@ pub use profile::ProfileConfig;
 pub use relay::RelayConfig;
 pub use section::{AdminConfig, DrainConfig, LogFormat, LogLevel, LoggingConfig, SocketConfig, StoreConfig};
 pub use spool::SpoolConfig;
-pub use surroundings::Surroundings;
+pub use surroundings::{MACHINE_FILE, Surroundings};
 pub(crate) use unit::duration as parse_duration;
 pub use url::loops_into;
+pub use ways::Ways;
 
 use crate::secret::Secret;
 use layers::RawConfig;
