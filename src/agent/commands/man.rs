@@ -56,7 +56,9 @@ pub fn run(args: &ManArgs) -> Result<Exit, Failure> {
     let pages = pages(&Cli::command()).or_exit(Exit::Io, "cannot make the pages")?;
     match &args.output {
         None => super::print_bytes(&pages[0].1)?,
-        Some(dir) => write(dir, &pages).or_exit(Exit::Io, format_args!("cannot write to {}", dir.display()))?,
+        Some(dir) => {
+            write(dir, &pages).or_exit(Exit::Io, format_args!("cannot write to {}", dir.display()))?
+        }
     }
     Ok(Exit::Ok)
 }
