@@ -87,7 +87,10 @@ impl Machine {
         }
         let binary = format!("{CHECKOUT}/target/release/revenium-agent");
         machine.copy(Path::new(env!("CARGO_BIN_EXE_revenium-agent")), &binary, "0755");
-        machine.run(&format!("set -e; cd {CHECKOUT}; REVENIUM_METERING_API_KEY={KEY}\n{}", installing(BY_HAND).0));
+        machine.run(&format!(
+            "set -e; cd {CHECKOUT}; REVENIUM_METERING_API_KEY={KEY}\n{}",
+            installing(BY_HAND).0
+        ));
         machine.write("/etc/revenium-agent/conf.d/test.toml", "0644", SMALL);
         machine
     }
