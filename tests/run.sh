@@ -146,6 +146,9 @@ for name in store socket relay emit drain backlog; do
     check "benchmark $name" cargo bench --locked --bench "$name"
 done
 
+# Most of it was built for the benchmarks.
+check release ops/release.sh
+
 say "$(date -u +%H:%M) UTC"
 for failure in "${failures[@]+"${failures[@]}"}"; do echo "FAILED: $failure"; done
 echo "$passed passed, $failed failed"

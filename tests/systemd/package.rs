@@ -1,11 +1,14 @@
 //! The Debian package on a machine that has never seen the agent: installed, upgraded, removed.
 
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{FlockOperation, flock};
+
 use crate::load::Load;
-use crate::machine::{Machine, Ran, SMALL};
+use crate::machine::{Machine, Ran, SMALL, installing};
 use crate::support::{KEY, Line, completion};
 
 /// What a setup enables.
@@ -58,10 +61,31 @@ impl Debian {
     }
 }
 
-/// The package as a release makes it, of the binary that is tested.
+/// The package as a release makes it, of the binary that is tested; made once for all that see the same files.
 fn package(revision: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("package-{}", std::process::id()));
+    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("package-{revision}"));
+    fs::create_dir_all(&output).expect("made");
+    let turn = File::create(output.join("lock")).expect("made");
+    flock(&turn, FlockOperation::LockExclusive).expect("locked");
+    let package = output.join(format!("revenium-agent_{}-{revision}_amd64.deb", env!("CARGO_PKG_VERSION")));
+    let newer = Command::new("find")
+        .args([
+            "ops",
+            "Cargo.toml",
+            "README.md",
+            "CHANGELOG.md",
+            env!("CARGO_BIN_EXE_revenium-agent"),
+            "-newer",
+        ])
+        // Written last.
+        .arg(output.join("SHA256SUMS"))
+        .current_dir(root)
+        .output()
+        .expect("find runs");
+    if newer.status.success() && newer.stdout.is_empty() {
+        return package;
+    }
     let made = Command::new(root.join("ops/release.sh"))
         .args([
             "--binary",
@@ -75,8 +99,7 @@ fn package(revision: &str) -> PathBuf {
         .output()
         .expect("bash runs");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let version = env!("CARGO_PKG_VERSION");
-    output.join(format!("revenium-agent_{version}-{revision}_amd64.deb"))
+    package
 }
 
 /// `enabled` or `disabled`, and whether it is active.
@@ -85,10 +108,16 @@ fn states(machine: &Machine) -> String {
 }
 
 #[test]
-fn a_fresh_install_starts_nothing_until_there_is_a_key_and_says_what_is_next() {
+fn the_readmes_package_starts_nothing_until_there_is_a_key_and_says_what_is_next() {
     let debian = Debian::new();
     let Debian { machine } = &debian;
-    let said = debian.install("1");
+    // As the README says, after ops/release.sh.
+    let (install, start) = installing("README.md");
+    let (made, install) = install.split_once('\n').expect("several commands");
+    let (install, key) = install.split_once('\n').expect("several commands");
+    assert_eq!(made, "ops/release.sh");
+    machine.run("mkdir -p /srv/target/dist; ln /srv/1.deb /srv/target/dist/revenium-agent_0.1.0-1_amd64.deb");
+    let said = machine.run(&format!("cd /srv; {install}"));
     let next = "\nrevenium-agent is installed and not started. Next: revenium-agent setup\n";
     assert!(said.contains(next), "{said}");
     assert_eq!(states(machine), "disabled\ninactive\n");
@@ -96,9 +125,9 @@ fn a_fresh_install_starts_nothing_until_there_is_a_key_and_says_what_is_next() {
     assert_eq!(machine.run(made), "3730 revenium revenium\nrevenium\nrevenium\n");
     assert!(machine.run("dpkg --verify revenium-agent; man -w revenium-agent-dlq").contains("man1"));
 
-    // As a setup does.
-    debian.configure();
-    machine.run(&format!("systemctl enable --now {UNITS}"));
+    machine.write("/etc/revenium-agent/conf.d/test.toml", "0644", SMALL);
+    let said = machine.run(&format!("REVENIUM_METERING_API_KEY={KEY}\n{key}{start}"));
+    assert!(said.contains("Active: active (running)"), "{said}");
     assert_eq!(states(machine), "enabled\nactive\n");
     debian.send(1);
     machine.wait_stored(1);
