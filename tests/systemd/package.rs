@@ -118,7 +118,7 @@ fn the_readmes_package_starts_nothing_until_there_is_a_key_and_says_what_is_next
     assert_eq!(made, "ops/release.sh");
     machine.run("mkdir -p /srv/target/dist; ln /srv/1.deb /srv/target/dist/revenium-agent_0.1.0-1_amd64.deb");
     let said = machine.run(&format!("cd /srv; {install}"));
-    let next = "\nrevenium-agent is installed and not started. Next: revenium-agent setup\n";
+    let next = "revenium-agent is installed and not started. Next: revenium-agent setup";
     assert!(said.contains(next), "{said}");
     assert_eq!(states(machine), "disabled\ninactive\n");
     let made = "stat -c '%a %U %G' /var/spool/revenium; id -un revenium; id -gn revenium";

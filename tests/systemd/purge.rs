@@ -32,6 +32,10 @@ fn a_backlog_is_kept_by_a_purge_found_by_the_next_install_and_deleted_when_told(
     debian.send(3);
     let said = refused(&debian);
     assert!(said.contains("/var/lib/revenium-agent: 3 events that wait\n"), "{said}");
+    // It can be tried again, and holds up nothing else.
+    let state = "dpkg-query -W -f '${db:Status-Status}\\n' revenium-agent; dpkg --audit; dpkg --configure --pending; \
+                 apt-get check -qq; ls /etc/revenium-agent";
+    assert_eq!(debian.machine.run(state), "config-files\nconf.d\nkey\n");
     debian.install("1");
     debian.machine.wait_stored(3);
     refused(&debian);
