@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::completions::CompletionsArgs;
 use crate::commands::dlq::DlqArgs;
 use crate::commands::exec::ExecArgs;
 use crate::commands::flush::FlushArgs;
+use crate::commands::man::ManArgs;
 use crate::commands::profile::ProfileArgs;
 use crate::commands::send::SendArgs;
 use crate::commands::setup::SetupArgs;
@@ -44,6 +46,10 @@ pub enum Command {
     Flush(FlushArgs),
     /// Look at the profiles, and say whose an unknown API key is
     Profile(ProfileArgs),
+    /// Print what a shell needs to complete this command line
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(ManArgs),
     /// Run a stand-in for Revenium on this machine, for tests
     #[command(hide = true)]
     Sandbox(sandbox::Args),

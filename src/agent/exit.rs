@@ -43,6 +43,15 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+/// The rows of the table above: code, meaning, what to do.
+pub(crate) fn table() -> impl Iterator<Item = [&'static str; 3]> {
+    let rows = include_str!("exit.rs").lines().filter_map(|line| line.strip_prefix("//! |")).skip(2);
+    rows.map(|row| {
+        let mut cells = row.split('|').map(str::trim);
+        std::array::from_fn(|_| cells.next().unwrap_or_default())
+    })
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -93,5 +102,13 @@ mod tests {
         let failure = result.or_exit(Exit::Io, "cannot open /data").expect_err("is an error");
         assert_eq!(failure.to_string(), "cannot open /data: no such disk");
         assert_eq!(failure.exit as u8, 74);
+    }
+
+    #[test]
+    fn the_table_is_read_row_by_row() {
+        let rows: Vec<_> = table().collect();
+        assert_eq!(rows[0], ["0", "did what was asked", ""]);
+        assert_eq!(rows[4], ["70", "a bug in the agent", "report it with the log"]);
+        assert_eq!(rows.last().map(|row| row[0]), Some("130"));
     }
 }

@@ -23,6 +23,7 @@ pub mod signals;
 pub mod spool;
 pub mod systemd;
 pub mod tasks;
+pub(crate) mod undelivered;
 pub mod upstream;
 pub(crate) mod user;
 

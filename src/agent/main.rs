@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use revenium_agent::cli::{Cli, Command};
-use revenium_agent::commands::{check, dlq, exec, flush, profile, run, sandbox, send, setup, status};
+use revenium_agent::commands::{
+    check, completions, dlq, exec, flush, man, profile, run, sandbox, send, setup, status,
+};
 use revenium_agent::progress::line::Above;
 
 fn main() -> ExitCode {
@@ -21,6 +23,8 @@ fn main() -> ExitCode {
         Command::Dlq(args) => dlq::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Sandbox(args) => sandbox::run(args),
     };
     let exit = ended.unwrap_or_else(|failure| {

@@ -46,16 +46,19 @@ pub(crate) const SMALL: &str = "store.segment_bytes = \"16MiB\"\nstore.free_rese
                                 drain.requests_per_second_max = 5000\n";
 
 /// An upstream that is away.
-const AWAY: &str = "profiles.default.url = \"http://127.0.0.1:9\"\n";
+pub(crate) const AWAY: &str = "profiles.default.url = \"http://127.0.0.1:9\"\n";
 
 /// The program on a machine on which nothing is installed, where no service could run it.
 pub(crate) const PROGRAM: &str = "/home/admin/revenium-agent";
 
-/// The README's commands that install the service, and those that start it.
-pub(crate) fn installing() -> (String, String) {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(readme).expect("a README");
-    let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+/// How to install it without the package.
+pub(crate) const BY_HAND: &str = "ops/systemd/README.md";
+
+/// A page's commands that install the service, and those that start it.
+pub(crate) fn installing(page: &str) -> (String, String) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let page = fs::read_to_string(page).expect("a page");
+    let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
     let block =
         blocks.into_iter().find(|block| block.contains("systemctl enable")).expect("how to install it");
     let at = block.find("systemctl enable").expect("was found");
@@ -90,7 +93,10 @@ impl Machine {
         }
         let binary = format!("{CHECKOUT}/target/release/revenium-agent");
         machine.copy(Path::new(env!("CARGO_BIN_EXE_revenium-agent")), &binary, "0755");
-        machine.run(&format!("set -e; cd {CHECKOUT}; REVENIUM_METERING_API_KEY={KEY}\n{}", installing().0));
+        machine.run(&format!(
+            "set -e; cd {CHECKOUT}; REVENIUM_METERING_API_KEY={KEY}\n{}",
+            installing(BY_HAND).0
+        ));
         machine.write("/etc/revenium-agent/conf.d/test.toml", "0644", &format!("{SMALL}{AWAY}"));
         machine
     }
@@ -102,7 +108,8 @@ impl Machine {
         machine
     }
 
-    fn boot() -> Self {
+    /// A machine that has never seen the agent.
+    pub(crate) fn boot() -> Self {
         assert!(geteuid().is_root(), "only root can boot a machine: run these tests as root");
         let dir = tempfile::tempdir_in("/run").expect("a folder");
         let turn = File::create("/run/revenium-agent-tests.lock").expect("made");
@@ -170,7 +177,7 @@ impl Machine {
         self.pour(path, mode, |stdin| stdin.write_all(text.as_bytes()).expect("written"));
     }
 
-    fn copy(&self, from: &Path, to: &str, mode: &str) {
+    pub(crate) fn copy(&self, from: &Path, to: &str, mode: &str) {
         let mut file = File::open(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
         self.pour(to, mode, |stdin| _ = std::io::copy(&mut file, stdin).expect("copied"));
     }

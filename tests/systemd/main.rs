@@ -10,6 +10,8 @@ mod key;
 mod life;
 mod load;
 mod machine;
+mod package;
+mod purge;
 mod setup;
 mod stored;
 #[path = "../support/mod.rs"]

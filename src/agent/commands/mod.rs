@@ -1,9 +1,11 @@
 //! What the command line can ask for: one module each.
 
 pub mod check;
+pub mod completions;
 pub mod dlq;
 pub mod exec;
 pub mod flush;
+pub mod man;
 pub mod profile;
 pub mod run;
 pub mod sandbox;
@@ -25,7 +27,11 @@ use crate::exit::{Exit, Failure, OrExit};
 
 /// Prints to stdout. A reader that went away (`check | head`) is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(bytes) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).or_exit(Exit::Io, "cannot write to stdout")
         }

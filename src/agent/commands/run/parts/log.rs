@@ -2,18 +2,20 @@
 //! index have come.
 
 use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use revenium_store::{IndexStage, OpenError, Opening, Options, Progress, Store};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Shell;
 use super::shown::Shown;
 use crate::admin::Board;
 use crate::config::Config;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, OrExit};
 use crate::tasks::{Stage, Stop, TaskResult, Tasks, blocking};
+use crate::undelivered;
 
 /// On the board: the log takes records.
 pub(super) const LOG: &str = "log";
@@ -27,6 +29,9 @@ pub(super) const DIR: &str = "store";
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOK_EVERY_READY: Duration = Duration::from_secs(1);
 
+/// For counting what is left, out of the time that the log has to close.
+const COUNT_MAX: Duration = Duration::from_secs(5);
+
 /// Opens the log and shows its counts.
 pub(super) async fn open(shell: &Shell, tasks: &mut Tasks) -> Result<Arc<Store>, Failure> {
     let metrics = shell.metrics.clone();
@@ -39,6 +44,9 @@ pub(super) async fn open(shell: &Shell, tasks: &mut Tasks) -> Result<Arc<Store>,
     };
     let opened = opened.ok_or_else(|| Failure::new(Exit::Bug, "stopped while the log was being opened"))?;
     let store = opened.map_err(|error| failure(error, &dir))?;
+    let data_dir = shell.config.data_dir.clone();
+    undelivered::forget(&data_dir)
+        .or_exit(Exit::Io, format_args!("cannot write to {}", data_dir.display()))?;
     let store = Arc::new(store);
     let shown = store.clone();
     shell.board.attach_queue(move || shown.stats());
@@ -46,7 +54,7 @@ pub(super) async fn open(shell: &Shell, tasks: &mut Tasks) -> Result<Arc<Store>,
     let (watched, board) = (store.clone(), shell.board.clone());
     tasks.spawn(Stage::Store, "index watch", |stop| watch_index(watched, board, stop));
     let closed = store.clone();
-    tasks.spawn(Stage::Store, "log", |stop| close(closed, stop));
+    tasks.spawn(Stage::Store, "log", |stop| close(closed, data_dir, stop));
     Ok(store)
 }
 
@@ -115,7 +123,7 @@ async fn watch_index(store: Arc<Store>, board: Arc<Board>, mut stop: Stop) -> Ta
 }
 
 /// Waits for the end and makes what is left durable; a broken log ends the process.
-async fn close(store: Arc<Store>, mut stop: Stop) -> TaskResult {
+async fn close(store: Arc<Store>, data_dir: PathBuf, mut stop: Stop) -> TaskResult {
     tokio::select! {
         () = stop.requested() => {}
         thread = store.broken() => {
@@ -123,6 +131,21 @@ async fn close(store: Arc<Store>, mut stop: Stop) -> TaskResult {
         }
     }
     // Without a thread the process is going down without waiting; the log doesn't need it to.
-    let _ = blocking(move || store.close()).await;
+    let close = move || {
+        leave_note(&store, &data_dir);
+        store.close();
+    };
+    let _ = blocking(close).await;
     Ok(())
+}
+
+/// Intake and drain have ended: what the log holds now is what it will hold.
+fn leave_note(store: &Store, data_dir: &Path) {
+    if !store.wait_settled(COUNT_MAX) {
+        return warn!("how much is undelivered was not counted in time");
+    }
+    match undelivered::leave(data_dir, &store.stats()) {
+        Ok(undelivered) => info!(undelivered, "closing the log"),
+        Err(error) => warn!(%error, "how much is undelivered could not be noted"),
+    }
 }
