@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use revenium_agent::cli::{Cli, Command};
-use revenium_agent::commands::{check, dlq, flush, profile, run, sandbox, send, status};
+use revenium_agent::commands::{check, dlq, doctor, flush, profile, run, sandbox, send, status};
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Send(args) => return send::run(&args, io::stdin(), io::stdout(), io::stderr()).into(),
         Command::Status(args) => status::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Dlq(args) => dlq::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Profile(args) => profile::run(&args),

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod dlq;
+pub mod doctor;
 pub mod flush;
 pub mod profile;
 pub mod run;

@@ -27,8 +27,14 @@ use crate::tasks::Tasks;
 /// What must report `ready` on the board before `/readyz` answers 200.
 pub(super) const NAMES: [&str; 4] = [log::LOG, log::INDEX, intake::SOCKET, relay::RELAY];
 
+/// Where bad lines of spool files are kept, in the data directory.
+pub(crate) use spool::QUARANTINE as SPOOL_QUARANTINE;
+
 /// What the parts make in the data directory.
-pub(super) const FOLDERS: [&str; 2] = [log::DIR, spool::QUARANTINE];
+pub(crate) const FOLDERS: [&str; 2] = [log::DIR, spool::QUARANTINE];
+
+/// How every upstream is reached, for `doctor` to go the same way.
+pub(crate) use drain::{options as upstream_options, target as upstream_target};
 
 /// How long connections may take to be read to their end and acknowledged when the agent stops.
 pub(super) use intake::STOP_MAX as INTAKE_STOP_MAX;

@@ -135,7 +135,8 @@ fn settings(config: &DrainConfig) -> Settings {
     }
 }
 
-fn options(config: &DrainConfig, instance: &str) -> Result<Options, Failure> {
+/// As `[drain]` says.
+pub(crate) fn options(config: &DrainConfig, instance: &str) -> Result<Options, Failure> {
     let mut options = Options::new(instance.to_owned());
     options.proxy = config.proxy.as_ref().map(|proxy| proxy.reveal().to_owned());
     if let Some(path) = &config.ca_file {
@@ -146,7 +147,8 @@ fn options(config: &DrainConfig, instance: &str) -> Result<Options, Failure> {
     Ok(options)
 }
 
-fn target(profile: &ProfileConfig) -> Result<Target, Failure> {
+/// Where a profile's events go.
+pub(crate) fn target(profile: &ProfileConfig) -> Result<Target, Failure> {
     let base = Base::parse(&profile.url, profile.allow_plain_http)
         .or_exit(Exit::Config, format_args!("profiles.{}.url", profile.name))?;
     Ok(Target { profile: profile.name.as_str().into(), base })
