@@ -5,9 +5,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -329,8 +329,23 @@ fn a_service(reader: &Reader) {
     assert!(said(&status).contains("4 waiting"), "{}", said(&status));
     let metrics = reader.run(&["curl -s http://127.0.0.1:8792/metrics"]);
     assert!(metrics.contains("revenium_agent_events_committed_total 4"), "{metrics}");
+    a_doctor(reader, &folder);
     dead_letters(reader);
     agent.stop();
+}
+
+/// What it says of a key file that everybody can read.
+fn a_doctor(reader: &Reader, folder: &Path) {
+    let config = fs::read_to_string(folder.join("config.toml")).expect("read");
+    let with_key = format!("{config}profiles.default.api_key_file = \"key\"\n");
+    fs::write(folder.join("config.toml"), with_key).expect("written");
+    fs::write(folder.join("key"), "rev_mk_0123456789abcdef0123").expect("written");
+    fs::set_permissions(folder.join("key"), Permissions::from_mode(0o644)).expect("mode set");
+    let ended = reader.try_to(&["revenium-agent doctor"]);
+    fs::write(folder.join("config.toml"), config).expect("written");
+    assert_eq!(ended.status.code(), Some(78), "{}", said(&ended));
+    let shown = said(&ended).replace(&folder.display().to_string(), "/etc/revenium-agent");
+    assert!(shown.contains(&blocks("text")[1]), "{shown}");
 }
 
 /// Two events for a profile that is not there: one is mended, one is given up.

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::dlq::DlqArgs;
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::exec::ExecArgs;
 use crate::commands::flush::FlushArgs;
 use crate::commands::man::ManArgs;
@@ -39,6 +40,9 @@ pub enum Command {
     Exec(ExecArgs),
     /// Ask the running agent how it does; exits with 0 (ok), 1 (look at it) or 2 (no agent answers)
     Status(StatusArgs),
+    /// Look for what is wrong, and say what to do about it; exits with 0 (no problem), 1 (one) or 78
+    /// (one of the configuration)
+    Doctor(DoctorArgs),
     /// Look at dead letters, mend them, send them again, or give them up
     Dlq(DlqArgs),
     /// Wait until everything that is durable now is delivered; exits with 0 (all is out), 1 (the

@@ -3,7 +3,7 @@
 //! | code | meaning | what to do |
 //! |---|---|---|
 //! | 0 | did what was asked | |
-//! | 1 | a command failed, `status`: degraded, `setup`: Revenium did not take the test event, or `flush`: the deadline came first | read the message |
+//! | 1 | a command failed, `status`: degraded, `doctor`: a problem, `setup`: Revenium did not take the test event, or `flush`: the deadline came first | read the message |
 //! | 2 | the command line is wrong, `setup` has no key, or no agent answers `status`, `dlq`, `profile` or `flush` | `--help`; start the agent |
 //! | 3 | `send`: no agent was reached, or it stopped answering | start the agent, or name its socket |
 //! | 70 | a bug in the agent | report it with the log |
@@ -23,7 +23,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Did what was asked.
     Ok = 0,
-    /// A command failed; `status`: the agent is degraded.
+    /// A command failed; `status`: the agent is degraded; `doctor`: there is a problem.
     Failure = 1,
     /// The command line is wrong, or no agent answers a command that asks one.
     Usage = 2,

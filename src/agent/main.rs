@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use revenium_agent::cli::{Cli, Command};
 use revenium_agent::commands::{
-    check, completions, dlq, exec, flush, man, profile, run, sandbox, send, setup, status,
+    check, completions, dlq, doctor, exec, flush, man, profile, run, sandbox, send, setup, status,
 };
 use revenium_agent::progress::line::Above;
 
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         }
         Command::Exec(args) => exec::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Dlq(args) => dlq::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Profile(args) => profile::run(&args),

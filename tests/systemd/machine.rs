@@ -216,7 +216,7 @@ impl Machine {
 
     /// What `revenium-agent status --json` tells root.
     pub(crate) fn status(&self) -> Value {
-        let ran = self.sh("revenium-agent status --json --data-dir /var/lib/revenium-agent");
+        let ran = self.sh("revenium-agent status --json");
         serde_json::from_str(&ran.out).unwrap_or(Value::Null)
     }
 

@@ -50,7 +50,7 @@ fn a_log_of_which_all_was_delivered_is_deleted() {
     );
     debian.machine.run(&sandbox);
     debian.send(3);
-    debian.machine.run("revenium-agent flush --data-dir /var/lib/revenium-agent");
+    debian.machine.run("revenium-agent flush");
     debian.machine.run("systemctl stop sandbox");
     purged(&debian, "");
 }
@@ -75,7 +75,7 @@ fn what_a_purge_cannot_know_it_keeps() {
     let said = refused(&debian);
     assert!(said.contains("/var/lib/revenium-agent: 1 dead letter\n"), "{said}");
     debian.install("1");
-    machine.run("revenium-agent dlq discard --all --yes --data-dir /var/lib/revenium-agent");
+    machine.run("revenium-agent dlq discard --all --yes");
 
     // What an application left when the agent was gone.
     machine.run("dpkg --remove revenium-agent; echo x > /var/spool/revenium/a.jsonl");

@@ -75,7 +75,7 @@ fn root_gets_a_service_from_the_program_alone_and_it_delivers() {
     let said = setup(OTHER_KEY, "--replace-key");
     assert!(said.contains("  replaced   /etc/revenium-agent/key (mode 0600): hak_…tsrq\n"), "{said}");
     let used = || {
-        let status = "/usr/local/bin/revenium-agent status --json --data-dir /var/lib/revenium-agent";
+        let status = "/usr/local/bin/revenium-agent status --json";
         let status: Value = serde_json::from_str(&machine.sh(status).out).unwrap_or_default();
         status["profiles"][0]["key"].as_str().unwrap_or_default().to_owned()
     };

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod completions;
 pub mod dlq;
+pub mod doctor;
 pub mod exec;
 pub mod flush;
 pub mod man;
@@ -39,11 +40,18 @@ fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Where the agent that these arguments mean has its control socket.
+/// Where the agent that these arguments mean has its control socket: the one that this user's shell would
+/// run, if it is there, else the machine's.
 fn data_dir(config: &ConfigArgs) -> Result<PathBuf, Failure> {
     let flags = cli::flags(config, &ListenArgs::default());
-    Config::locate_data_dir(&flags, &Surroundings::of_process())
-        .or_exit(Exit::Config, "the configuration cannot be used")
+    let located = |around: Surroundings| {
+        Config::locate_data_dir(&flags, &around).or_exit(Exit::Config, "the configuration cannot be used")
+    };
+    let own = located(Surroundings::of_process())?;
+    if admin::has_control_socket(&own) {
+        return Ok(own);
+    }
+    located(Surroundings::of_agent(config.config.as_deref()))
 }
 
 /// How the agent on `data_dir` does.

@@ -25,7 +25,8 @@ pub(super) fn api_key(secret: &Secret) -> Option<ApiKey> {
     ApiKey::new(secret.reveal()).ok()
 }
 
-fn options(config: &DrainConfig, instance: &str) -> Result<Options, Failure> {
+/// As `[drain]` says.
+pub(super) fn options(config: &DrainConfig, instance: &str) -> Result<Options, Failure> {
     let mut options = Options::new(instance.to_owned());
     options.proxy = config.proxy.as_ref().map(|proxy| proxy.reveal().to_owned());
     if let Some(path) = &config.ca_file {
@@ -36,7 +37,8 @@ fn options(config: &DrainConfig, instance: &str) -> Result<Options, Failure> {
     Ok(options)
 }
 
-fn target(profile: &ProfileConfig) -> Result<Target, Failure> {
+/// Where a profile's events go.
+pub(super) fn target(profile: &ProfileConfig) -> Result<Target, Failure> {
     let base = Base::parse(&profile.url, profile.allow_plain_http)
         .or_exit(Exit::Config, format_args!("profiles.{}.url", profile.name))?;
     Ok(Target { profile: profile.name.as_str().into(), base })

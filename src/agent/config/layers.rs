@@ -203,7 +203,7 @@ impl RawConfig {
     }
 
     fn refuse(&mut self, source: Source, key: &str, message: String) {
-        self.problems.push(Problem { source, key: key.to_owned(), message });
+        self.problems.push(Problem { source, key: key.to_owned(), message, is_of_key: false });
     }
 
     fn refuse_file(&mut self, path: &Path, line: usize, message: String) {

@@ -21,6 +21,7 @@ use crate::logging;
 use crate::signals::StopSignals;
 use crate::systemd::{Service, Sockets};
 use crate::tasks::{Deadlines, TaskError, Tasks};
+pub(crate) use parts::{FOLDERS, SPOOL_QUARANTINE};
 pub use ready::Ready;
 pub use shell::Shell;
 

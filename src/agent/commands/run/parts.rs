@@ -28,8 +28,11 @@ use crate::tasks::Tasks;
 /// What must report `ready` on the board before `/readyz` answers 200.
 pub(super) const NAMES: [&str; 4] = [log::LOG, log::INDEX, intake::SOCKET, relay::RELAY];
 
+/// Where bad lines of spool files are kept, in the data directory.
+pub(crate) use spool::QUARANTINE as SPOOL_QUARANTINE;
+
 /// What the parts make in the data directory.
-pub(super) const FOLDERS: [&str; 2] = [log::DIR, spool::QUARANTINE];
+pub(crate) const FOLDERS: [&str; 2] = [log::DIR, spool::QUARANTINE];
 
 /// How long connections may take to be read to their end and acknowledged when the agent stops.
 pub(super) use intake::STOP_MAX as INTAKE_STOP_MAX;
