@@ -197,7 +197,8 @@ fn many_letters_that_are_retried_have_a_bar_on_a_terminal() {
     let agent = home.launch(&mut home.slowed("fdatasync", "300ms", &[], &RUN));
     agent.wait_for("started");
     home.wait_status("all letters are counted", |status| {
-        status["profiles"].to_string().contains(&format!("\"dead\":{LETTERS}"))
+        let is_counted = status["profiles"].to_string().contains(&format!("\"dead\":{LETTERS}"));
+        is_counted && status["waiting_for"].as_array().is_some_and(Vec::is_empty)
     });
     let terminal = Terminal::new(100);
     let retry = ["dlq", "retry", "--all", "--config", "config.toml"];
