@@ -47,11 +47,11 @@ fn data_dir(config: &ConfigArgs) -> Result<PathBuf, Failure> {
     let located = |around: Surroundings| {
         Config::locate_data_dir(&flags, &around).or_exit(Exit::Config, "the configuration cannot be used")
     };
-    let own = located(Surroundings::of_process())?;
-    if admin::has_control_socket(&own) {
-        return Ok(own);
+    match located(Surroundings::of_process()) {
+        Ok(own) if admin::has_control_socket(&own) => Ok(own),
+        // Or whoever asks has no home.
+        _ => located(Surroundings::of_agent(config.config.as_deref())),
     }
-    located(Surroundings::of_agent(config.config.as_deref()))
 }
 
 /// How the agent on `data_dir` does.
