@@ -124,7 +124,8 @@ class Call:
         if not isinstance(error, Exception) or type(error).__name__ == "CancelledError":
             self.end("cancelled")
             return
-        self._facts["request_id"] = self._facts.get("request_id") or getattr(error, "request_id", None)
+        if "request_id" not in self._facts and getattr(error, "response", None) is not None:
+            self.answered(error.response.headers)  # type: ignore[attr-defined]
         self.end("error", _facts.of_error(error))
 
     def __del__(self) -> None:

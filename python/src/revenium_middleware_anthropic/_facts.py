@@ -9,13 +9,12 @@ import math
 from typing import Any, Callable, Dict, Mapping, Optional
 
 from . import _log
-from ._state import LINE_BYTES_MAX
 from ._version import __version__
 
 MIDDLEWARE = "revenium-middleware-anthropic/" + __version__
 
-# Room that a line leaves for its number.
-_BODY_BYTES_MAX = LINE_BYTES_MAX - 64
+# The agent takes events of up to a mebibyte; a call becomes one, with some members more.
+_BODY_BYTES_MAX = (1 << 20) - (32 << 10)
 
 _DEPTH_MAX = 32
 

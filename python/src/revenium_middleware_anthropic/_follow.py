@@ -96,12 +96,16 @@ def begin(client: Any, options: Any, is_streamed: bool) -> Any:
             return None
         metadata = _context.merged(_context.tags(), in_force.metadata)
         metadata = _without_alias_beside_a_subscriber(metadata)
-        body = options.json_data if isinstance(options.json_data, dict) else {}
+        body = {**_dict(options.json_data), **_dict(options.extra_json)}
         facts = _facts.of_request(client, url, body, is_streamed)
         return FollowedBatch(batch, facts, metadata) if batch else Followed(Call(facts, metadata, body))
     except Exception:
         _log.bug("a call's beginning")
         return None
+
+
+def _dict(value: Any) -> Dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _taken(options: Any) -> Optional[Carried]:

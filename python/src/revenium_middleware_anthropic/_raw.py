@@ -26,10 +26,12 @@ def watch(response: Any, call: Call) -> None:
         call.end()
         return
     is_events, is_json = "text/event-stream" in kind, "json" in kind
-    # What is neither is a cloud's own framing of events, which is watched as the stream that the SDK makes of it.
-    _stream.keep(response, call, is_opaque=not (is_events or is_json))
     if is_events or is_json:
+        _stream.keep(response, call)
         _tap(response, Events(call) if is_events else Whole(call), call)
+    else:
+        # A cloud's own framing of events, which is watched as the stream that the SDK makes of it.
+        _stream.keep_opaque(response, call)
 
 
 def _tap(response: Any, body: Any, call: Call) -> None:

@@ -6,14 +6,15 @@ its stream, so that nothing of the stream's interface changes.
 """
 
 import copy
+import weakref
 from typing import Any, Callable, Tuple
 
 from . import _log
 from ._call import Call
 
-# Where a response keeps its call, for when it is closed.
-_ATTRIBUTE = "_revenium_call"
-_IS_OPAQUE = "_revenium_is_opaque"
+# Where a response keeps its call.
+_CALL = "_revenium_call"
+_OPAQUE = "_revenium_opaque_call"
 
 
 class Watched:
@@ -89,27 +90,35 @@ def watch(stream: Any, plain_classes: Tuple[type, ...], call: Call) -> None:
     if "_iterator" in vars(stream) and type(stream) in plain_classes:
         # In older SDKs the iterator refers to its stream, which would leave it to the garbage collector to tell us of
         # a stream that was dropped. This one refers to a copy; nothing was read from the other.
-        items = copy.copy(stream).__stream__()
+        twin = copy.copy(stream)
+        del twin._iterator
+        items = twin.__stream__()
     else:
         items = stream._iterator
     stream._iterator = watched(items, call.event, call.stopped, call.failed)
 
 
-def keep(response: Any, call: Call, is_opaque: bool = False) -> None:
+def keep(response: Any, call: Call) -> None:
     """Lets `closed` find the call of a response, which goes on after its method has returned."""
     call.follow()
-    vars(response)[_ATTRIBUTE] = call
-    vars(response)[_IS_OPAQUE] = is_opaque
+    # A response is kept by what it keeps itself until the garbage collector comes; its call is not to be.
+    vars(response)[_CALL] = weakref.ref(call)
+
+
+def keep_opaque(response: Any, call: Call) -> None:
+    """The same for a response whose bytes say nothing to us."""
+    keep(response, call)
+    vars(response)[_OPAQUE] = call
 
 
 def opaque_call_of(response: Any) -> Any:
-    """The call of a response whose bytes say nothing to us."""
-    kept = getattr(response, "__dict__", {})
-    return kept.get(_ATTRIBUTE) if kept.get(_IS_OPAQUE) else None
+    """The call that `keep_opaque` was told of."""
+    return getattr(response, "__dict__", {}).get(_OPAQUE)
 
 
 def closed(response: Any) -> None:
     """A response, or what it is read through, was closed by the application."""
-    call = getattr(response, "__dict__", {}).get(_ATTRIBUTE)
+    kept = getattr(response, "__dict__", {}).get(_CALL)
+    call = kept and kept()
     if call is not None:
         call.end("cancelled")
