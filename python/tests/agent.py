@@ -32,10 +32,12 @@ class Agent:
 
     def stop(self) -> None:
         """As when it is killed: every connection ends."""
-        if self._listener is not None:
-            self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            os.unlink(self.path)
+        listener, self._listener = self._listener, None
+        if listener is None:
+            return
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        os.unlink(self.path)
         for connection in self._connections:
             try:
                 connection.shutdown(socket.SHUT_RDWR)
