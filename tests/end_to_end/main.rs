@@ -4,6 +4,7 @@
 //! Revenium; the stand-in's journal says what was delivered.
 
 mod bad_input;
+mod calls;
 mod claims;
 mod clock;
 mod crash;
