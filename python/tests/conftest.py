@@ -17,7 +17,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 _dir = tempfile.TemporaryDirectory()
 for name in [name for name in os.environ if name.startswith(("REVENIUM_", "ANTHROPIC_", "AWS_"))]:
-    del os.environ[name]
+    if name != "REVENIUM_AGENT_BINARY":
+        del os.environ[name]
 os.environ["REVENIUM_AGENT_SOCKET"] = os.path.join(_dir.name, "agent.sock")
 
 from agent import Agent  # noqa: E402
@@ -141,7 +142,9 @@ sys.modules["anthropic"] = None
 import revenium_middleware_anthropic as revenium
 from revenium_middleware_anthropic import _call
 def meter(name="x"):
-    _call.Call({"route": name}, {}, {}).end()
+    call = _call.Call({"route": name}, {}, {})
+    call.message({"model": "claude-sonnet-4", "usage": {"input_tokens": 25, "output_tokens": 15}})
+    call.end()
 """
 
 PRELUDE = """

@@ -280,7 +280,7 @@ print(count)
 
 
 def test_lines_larger_than_a_socket_s_buffer_arrive_whole(app: App, agent: Agent) -> None:
-    app.run("for _ in range(20): call(usage_metadata={'trace_id': 'x' * 500_000})")
+    app.run("for _ in range(20): call(usage_metadata={'trace_id': 'x' * 500_000})\nrevenium.flush(60)")
     assert [len(call["usage_metadata"]["trace_id"]) for call in agent.calls()] == [500_000] * 20
 
 

@@ -75,7 +75,7 @@ def test_a_stream_that_the_provider_cuts_has_failed(client: Any, metered: Metere
 
 
 def test_a_stream_that_ends_early_in_good_order_is_cut(client: Any, metered: Metered) -> None:
-    list(client.messages.create(**_how("close"), stream=True))
+    list(client.messages.create(**_how("break"), stream=True))
     assert metered.call()["ended"] == "cut"
 
 
@@ -141,7 +141,7 @@ def test_a_call_that_fails_is_told_with_its_status(client: Any, metered: Metered
     call = metered.call()
     assert call["error"]["status"] == code and call["error"]["class"] == type(raised.value).__name__
     assert call["error"]["class"] in (name, "InternalServerError")
-    assert (call["ended"], call["request"]["model"], call["request_id"]) == ("error", ASK["model"], "req_1")
+    assert (call["ended"], call["request"]["model"], call["request_id"][:4]) == ("error", ASK["model"], "req_")
     assert call["usage_metadata"] == {"trace_id": "t"} and "as asked" not in str(call)
 
 

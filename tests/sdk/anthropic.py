@@ -2,7 +2,7 @@
 
 anthropic.py: listens on a free port, prints it, and answers until standard input ends. What it answers
 follows from `metadata.user_id` of the request: `http:CODE` is that error, `cut` a stream that ends in the
-middle, `close` one that ends there in good order, `error` one that ends with an error, `cache` usage with cached
+middle, `break` one that ends there in good order, `error` one that ends with an error, `cache` usage with cached
 tokens, `gzip` an answer that is compressed; with `tools` it answers with a call of the first one, and with the
 tool's result it answers in words. It knows the paths of Bedrock and Vertex, counting tokens, and one batch.
 `GET /seen` tells every request so far.
@@ -18,6 +18,7 @@ import sys
 import threading
 
 ERRORS = {400: "invalid_request_error", 429: "rate_limit_error", 529: "overloaded_error"}
+TEXT = "Hello from the fake model."
 numbers = iter(range(1, 1_000_000))
 seen = []
 
@@ -61,7 +62,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("content-encoding", "gzip")
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
-        self.send_header("request-id", "req_1")
+        self.send_header("request-id", f"req_{next(numbers)}")
         self.end_headers()
         self.wfile.write(body)
 
@@ -72,7 +73,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", kind)
         self.send_header("transfer-encoding", "chunked")
-        self.send_header("request-id", "req_1")
+        self.send_header("request-id", f"req_{next(numbers)}")
         if how == "gzip":
             self.send_header("content-encoding", "gzip")
         self.end_headers()
@@ -83,14 +84,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         block = {"type": "text", "text": ""} if whole["content"][0]["type"] == "text" else whole["content"][0]
         self.event("content_block_start", index=0, content_block=block)
         if block["type"] == "text":
-            self.event("content_block_delta", index=0, delta={"type": "text_delta", "text": "Hello"})
+            self.event("content_block_delta", index=0, delta={"type": "text_delta", "text": whole["content"][0]["text"]})
         if how == "cut":
             self.close_connection = True
             self.connection.shutdown(2)
             return
         if how == "error":
             self.event("error", error={"type": "overloaded_error", "message": "as asked"})
-        elif how != "close":
+        elif how != "break":
             self.event("content_block_stop", index=0)
             delta = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
             self.event("message_delta", delta=delta, usage={"output_tokens": whole["usage"]["output_tokens"]})
@@ -132,6 +133,7 @@ def model_of(path):
 def message(request, how):
     usage = {"input_tokens": 25, "output_tokens": 15}
     if how == "cache":
+        usage = {"input_tokens": 12, "output_tokens": 30}
         created = {"ephemeral_5m_input_tokens": 1000, "ephemeral_1h_input_tokens": 300}
         usage.update(cache_read_input_tokens=2048, cache_creation_input_tokens=1300, cache_creation=created)
     content, stop_reason = [{"type": "text", "text": answer_to(request)}], "end_turn"
@@ -153,7 +155,7 @@ def message(request, how):
 def answer_to(request):
     """JSON if the request has a schema for the answer, else a word."""
     asked = request.get("output_format") or (request.get("output_config") or {}).get("format")
-    return '{"word": "Hello"}' if asked else "Hello"
+    return '{"word": "Hello"}' if asked else TEXT
 
 
 def batch(name, host):
