@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import pathlib
+import re
 import subprocess
 import time
 from typing import Any, Dict, Iterator, List
@@ -27,8 +28,8 @@ class Real:
     def __init__(self, folder: pathlib.Path, socket: pathlib.Path) -> None:
         self.folder, self._journal = folder, folder / "journal"
         self._sandbox = subprocess.Popen(
-            [BINARY, "sandbox", "--with-stdin", "--listen", "127.0.0.1:0", "--journal-bodies", "--journal"]
-            + [str(self._journal), "--key", KEY + "=team", "--rate-limit", "0"],
+            f"{BINARY} sandbox --with-stdin --listen 127.0.0.1:0 --rate-limit 0 --key {KEY}=team --journal-bodies "
+            f"--journal {self._journal}".split(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -134,8 +135,8 @@ def test_the_recorded_calls_are_billed_as_by_revenium_s_own_sdk(app: App, real: 
 
 
 def _samples(page: pathlib.Path) -> List[str]:
-    blocks = page.read_text().split("```python\n")[1:]
-    return [block.split("```")[0] for block in blocks if "import revenium_middleware_anthropic" in block]
+    blocks = re.findall(r"```py(?:thon)?\n(.*?)```", page.read_text(), re.DOTALL)
+    return [block for block in blocks if "import revenium_middleware_anthropic" in block]
 
 
 def test_the_readme_s_sample_runs_as_it_stands_and_is_billed_with_all_it_says(app: App, real: Real) -> None:

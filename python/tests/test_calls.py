@@ -26,7 +26,9 @@ def _managed(manager: Any, use: Callable[[Any], Any]) -> None:
 WAYS: Dict[str, Callable[[Any], Any]] = {
     "create": lambda c: c.messages.create(**ASK, usage_metadata=TAGS),
     "create, streamed": lambda c: _all(c.messages.create(**ASK, stream=True, usage_metadata=TAGS)),
-    "stream, its text": lambda c: _managed(c.messages.stream(**ASK, usage_metadata=TAGS), lambda s: _all(s.text_stream)),
+    "stream, its text": lambda c: _managed(
+        c.messages.stream(**ASK, usage_metadata=TAGS), lambda s: _all(s.text_stream)
+    ),
     "stream, its message": lambda c: _managed(
         c.messages.stream(**ASK, usage_metadata=TAGS), lambda s: s.get_final_message()
     ),
@@ -111,9 +113,7 @@ ASYNC_WAYS: Dict[str, Callable[[Any], Any]] = {
         c.messages.stream(**ASK, usage_metadata=TAGS), lambda s: s.get_final_message()
     ),
     "raw": lambda c: _async_raw(c.messages.with_raw_response.create(**ASK, usage_metadata=TAGS)),
-    "raw, streamed": lambda c: _async_raw(
-        c.messages.with_raw_response.create(**ASK, stream=True, usage_metadata=TAGS)
-    ),
+    "raw, streamed": lambda c: _async_raw(c.messages.with_raw_response.create(**ASK, stream=True, usage_metadata=TAGS)),
     "streaming response, its lines": lambda c: _async_managed(
         c.messages.with_streaming_response.create(**ASK, stream=True, usage_metadata=TAGS),
         lambda r: _async_all(r.iter_lines()),

@@ -16,7 +16,7 @@ _DURABLE = re.compile(rb'\{"ok":true,"upto":(\d{1,20})\}')
 class Answer:
     """Durable up to `n`; or `n` was refused; or, without `n`, the connection was."""
 
-    __slots__ = ("is_durable", "n", "code", "message")
+    __slots__ = ("code", "is_durable", "message", "n")
 
     def __init__(self, is_durable: bool, n: Optional[int], code: str = "", message: str = "") -> None:
         self.is_durable, self.n, self.code, self.message = is_durable, n, code, message

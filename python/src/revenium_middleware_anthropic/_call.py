@@ -20,7 +20,16 @@ class Call:
     """See the module's text."""
 
     __slots__ = (
-        "_began", "_facts", "_is_open", "_is_stopped", "_last", "_metadata", "_pid", "_prompts", "_usage", "__weakref__",
+        "__weakref__",
+        "_began",
+        "_facts",
+        "_is_open",
+        "_is_stopped",
+        "_last",
+        "_metadata",
+        "_pid",
+        "_prompts",
+        "_usage",
     )  # fmt: skip
 
     def __init__(self, facts: Dict[str, Any], metadata: Mapping[str, Any], body: Mapping[str, Any]) -> None:

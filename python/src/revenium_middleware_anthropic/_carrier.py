@@ -113,7 +113,7 @@ class Carrier:
         self.is_away = True
         self._back_off(now)
         spool = _place.choose(self.places, self.place).spool
-        _log.once("agent", _log.logging.WARNING, "%s", _trouble.of_connecting(failed, spool))
+        _log.warning_once("agent", "%s", _trouble.of_connecting(failed, spool))
         return False
 
     def _may_connect_early(self, now: float) -> bool:
@@ -184,7 +184,7 @@ class Carrier:
         if answer.n is None:
             # The agent wants nothing of this connection. One that stops is no refusal: the next is found soon.
             self.is_denied = answer.code != "stopping"
-            _log.once("refused", _log.logging.WARNING, "the agent does not serve this process: %s", answer.message)
+            _log.warning_once("refused", "the agent does not serve this process: %s", answer.message)
             self._lost(now)
             return False
         if state.refused(answer.n, answer.is_for_now):
@@ -192,10 +192,12 @@ class Carrier:
                 if self._resend_at <= now:
                     self._resend_at = now + self._resend_pause
                     self._resend_pause = min(self._resend_pause * 2, RESEND_PAUSE_MAX)
-                _log.once("room", _log.logging.WARNING, "the agent takes nothing for now: %s", answer.message)
+                _log.warning_once("room", "the agent takes nothing for now: %s", answer.message)
             else:
                 self._progressed(now)
-                _log.logger.warning("a call was not metered: the agent refused it (%s): %s", answer.code, answer.message)
+                _log.logger.warning(
+                    "a call was not metered: the agent refused it (%s): %s", answer.code, answer.message
+                )
         return True
 
     def _progressed(self, now: float) -> None:
@@ -231,7 +233,7 @@ class Carrier:
                 self.state.unpark(parked)
             self._spool_failures += 1
             self._spool_at = now + min(SPOOL_PAUSE * 2 ** min(self._spool_failures, 16), SPOOL_PAUSE_MAX)
-            _log.once("spool", _log.logging.ERROR, "cannot keep calls in %s: %s", folder, error)
+            _log.error_once("spool", "cannot keep calls in %s: %s", folder, error)
             return False
         with self.lock:
             self.state.spooled(parked)
@@ -254,7 +256,7 @@ class Carrier:
         if self._spool_failures:
             return is_due and now >= self._spool_at
         # The last: an agent that is there and too slow.
-        return is_due and (now >= self._spool_at or state.fills(4)) or state.fills(7)
+        return (is_due and (now >= self._spool_at or state.fills(4))) or state.fills(7)
 
     def _urgent_at(self) -> float:
         """When what the agent has not answered for is to be spooled."""

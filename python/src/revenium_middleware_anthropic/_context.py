@@ -10,13 +10,14 @@ import inspect
 import os
 import re
 from contextvars import ContextVar, Token
+from types import MappingProxyType
 from typing import Any, Callable, Dict, List, Mapping, Optional, TypeVar, cast
 
 from . import _log
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_shared: "ContextVar[Mapping[str, Any]]" = ContextVar("revenium_metadata", default={})
+_shared: "ContextVar[Mapping[str, Any]]" = ContextVar("revenium_metadata", default=MappingProxyType({}))
 _is_metered: "ContextVar[bool]" = ContextVar("revenium_meter", default=False)
 
 # A member of `usage_metadata`, and the variables that it comes from, the first that is set.
@@ -43,7 +44,7 @@ _SAME = {"organization_id": "organization_name", "product_id": "product_name"}
 class Carried:
     """What was in force where a method of the SDK was called; travels to where its request is sent."""
 
-    __slots__ = ("metadata", "is_metered")
+    __slots__ = ("is_metered", "metadata")
 
     def __init__(self, metadata: Mapping[str, Any], is_metered: bool) -> None:
         self.metadata, self.is_metered = metadata, is_metered
@@ -56,7 +57,7 @@ def carried(usage_metadata: object) -> Optional[Carried]:
     """What a call takes along; `None` if nothing is in force that its request would not see."""
     shared = _shared.get()
     if usage_metadata is not None and not isinstance(usage_metadata, Mapping):
-        _log.once("metadata", _log.logging.WARNING, "usage_metadata is no dict but %s: left out", type(usage_metadata))
+        _log.warning_once("metadata", "usage_metadata is no dict but %s: left out", type(usage_metadata))
         usage_metadata = None
     if not usage_metadata and not shared and not _is_metered.get():
         return None

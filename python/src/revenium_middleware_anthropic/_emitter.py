@@ -23,6 +23,9 @@ from ._state import State
 # How long the end of the process may be held up. What the agent has not answered for by half of it is spooled.
 CLOSE_WITHIN = 2.0
 
+# The same for each call that comes after that.
+LATE_WITHIN = 0.5
+
 # What waiting for the thread may take beyond that.
 CLOSE_SLACK = 0.25
 
@@ -42,7 +45,7 @@ class Life:
         self.arrived: Deque[bytes] = deque()
         places = _place.places(os.environ, os.geteuid())
         self.carrier = Carrier(self.state, self.lock, places, self.admit, time.monotonic())
-        self.has_thread = self.is_closed = self.has_tried = False
+        self.has_thread = self.has_tried = self.is_closed = self.is_finishing = False
         # In a child of `multiprocessing` nothing of `atexit` runs.
         util = sys.modules.get("multiprocessing.util")
         if util is not None:
@@ -51,7 +54,10 @@ class Life:
     def emit(self, body: bytes) -> None:
         self.arrived.append(body)
         self.admit()
-        if not self.has_thread and not self.is_closed:
+        if self.is_closed:
+            # After the end of everything: by a finalizer, mostly.
+            self._finish(LATE_WITHIN)
+        elif not self.has_thread:
             self._start()
 
     def admit(self) -> None:
@@ -72,7 +78,7 @@ class Life:
         while self.arrived:
             lost = state.admit(self.arrived.popleft())
             if lost:
-                _log.once("lost " + lost, _log.logging.ERROR, "a call was not metered: %s", lost)
+                _log.error_once("lost " + lost, "a call was not metered: %s", lost)
         if not self.has_tried:
             # The first event finds the agent itself, so that the kernel has it, too, when the call returns.
             self.has_tried = True
@@ -93,37 +99,41 @@ class Life:
             self.has_thread = False
 
     def flush(self, within: float) -> bool:
-        carrier, until = self.carrier, time.monotonic() + within
+        carrier = self.carrier
         carrier.flush_by = time.monotonic() + within / 2
         carrier.wake()
         try:
             with carrier.progress:
-                while self.state.in_memory() or self.arrived:
-                    left = until - time.monotonic()
-                    if left <= 0 or carrier.has_ended:
-                        break
-                    carrier.progress.wait(left)
+                carrier.progress.wait_for(lambda: self._is_empty() or carrier.has_ended, within)
         finally:
             carrier.flush_by = None
-        return not (self.state.in_memory() or self.arrived)
+        return self._is_empty()
 
-    def close(self, within: float) -> None:
-        if self.is_closed:
+    def _is_empty(self) -> bool:
+        return not self.arrived and self.state.in_memory() == 0
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self._finish(CLOSE_WITHIN)
+
+    def _finish(self, within: float) -> None:
+        """Hands over or spools what is left: by the thread, or without it once it has ended."""
+        if self.is_finishing:
+            # A finalizer, within the very lines below.
             return
-        self.is_closed = True
-        now = time.monotonic()
-        self.carrier.close_within = (now, now + within)
-        if not self.has_thread:
-            if self.state.in_memory() or self.arrived:
-                self.carrier.run()
-            return
-        self.carrier.wake()
-        with self.carrier.progress:
-            while not self.carrier.has_ended:
-                left = now + within + CLOSE_SLACK - time.monotonic()
-                if left <= 0:
-                    return
-                self.carrier.progress.wait(left)
+        self.is_finishing = True
+        try:
+            carrier, now = self.carrier, time.monotonic()
+            carrier.close_within = (now, now + within)
+            if self.has_thread:
+                carrier.wake()
+                with carrier.progress:
+                    self.has_thread = not carrier.progress.wait_for(lambda: carrier.has_ended, within + CLOSE_SLACK)
+            while not self.has_thread and not self._is_empty() and time.monotonic() < now + within:
+                carrier.run()
+        finally:
+            self.is_finishing = False
 
 
 _lives: Dict[int, Life] = {}
@@ -136,13 +146,7 @@ def emit(body: bytes) -> None:
     if is_disabled:
         return
     try:
-        life = _own()
-        life.emit(body)
-        if life.is_closed:
-            # After the end of everything: by a finalizer, mostly.
-            life.is_closed = False
-            life.carrier.has_ended = False
-            life.close(CLOSE_WITHIN / 4)
+        _own().emit(body)
     except Exception:
         _log.bug("handing a call over")
 
@@ -169,7 +173,7 @@ def close() -> None:
             tell()
         life = _lives.get(os.getpid())
         if life is not None:
-            life.close(CLOSE_WITHIN)
+            life.close()
     except Exception:
         _log.bug("ending")
 

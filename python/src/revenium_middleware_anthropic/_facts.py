@@ -65,7 +65,7 @@ def tamed(value: Any, depth: int) -> Any:
     try:
         return str(value)
     except Exception:
-        _log.once("tamed", _log.logging.WARNING, "a %s in usage_metadata cannot be told: left out", type(value))
+        _log.warning_once("tamed", "a %s in usage_metadata cannot be told: left out", type(value))
         return None
 
 
@@ -117,7 +117,7 @@ def of_request(client: Any, url: str, body: Mapping[str, Any], is_streamed: bool
         ("service_tier", body.get("service_tier"), str),
         ("effort", effort, str),
     ):
-        if isinstance(value, kind):  # type: ignore[arg-type]
+        if isinstance(value, kind):
             asked[name] = value
     return {
         "provider": _provider(type(client)),

@@ -19,9 +19,8 @@ def is_official_loaded() -> bool:
     """Whether Revenium's own package meters this process; said once."""
     if _OFFICIAL not in sys.modules:
         return False
-    _log.once(
+    _log.warning_once(
         "official",
-        _log.logging.WARNING,
         "%s is loaded in this process and meters its calls, so revenium_middleware_anthropic does nothing. Import one "
         "of the two",
         _OFFICIAL,
@@ -92,7 +91,7 @@ def begin(client: Any, options: Any, is_streamed: bool) -> Any:
             return None
         in_force = carried or _context.in_force()
         if _context.is_selective() and not in_force.is_metered:
-            _log.once("selective", _log.logging.INFO, "a call outside of revenium_meter is not metered, as asked for")
+            _log.info_once("selective", "a call outside of revenium_meter is not metered, as asked for")
             return None
         metadata = _context.merged(_context.tags(), in_force.metadata)
         metadata = _without_alias_beside_a_subscriber(metadata)

@@ -7,7 +7,7 @@ with warnings.
 
 import logging
 import os
-from typing import Set
+from typing import Set, Tuple
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -42,12 +42,23 @@ def set_up() -> None:
         logger.warning("REVENIUM_LOG_LEVEL is %r; it must be one of %s. INFO is used", asked, ", ".join(LEVELS))
 
 
-def once(key: str, level: int, message: str, *args: object) -> None:
-    """Says something the first time that `key` is seen in this process."""
-    if key in _said:
-        return
-    _said.add(key)
-    logger.log(level, message, *args)
+def info_once(key: str, message: str, *args: object) -> None:
+    """Says something the first time that `key` is seen in this process; so do the next two."""
+    _once(key, logging.INFO, message, args)
+
+
+def warning_once(key: str, message: str, *args: object) -> None:
+    _once(key, logging.WARNING, message, args)
+
+
+def error_once(key: str, message: str, *args: object) -> None:
+    _once(key, logging.ERROR, message, args)
+
+
+def _once(key: str, level: int, message: str, args: Tuple[object, ...]) -> None:
+    if key not in _said:
+        _said.add(key)
+        logger.log(level, message, *args)
 
 
 def over(key: str) -> None:
@@ -57,5 +68,5 @@ def over(key: str) -> None:
 
 def bug(where: str) -> None:
     """An error of ours, from within an `except`: it is kept from the application, and told once for each place."""
-    once("bug " + where, logging.ERROR, "a bug in %s; this call may not be metered", where)
+    error_once("bug " + where, "a bug in %s; this call may not be metered", where)
     logger.debug("in %s", where, exc_info=True)

@@ -25,7 +25,7 @@ def install() -> None:
     try:
         from anthropic import _base_client, _resource, _response, _streaming
     except ImportError:
-        _log.once("sdk", _log.logging.WARNING, "the package anthropic is not installed: there is nothing to meter")
+        _log.warning_once("sdk", "the package anthropic is not installed: there is nothing to meter")
         return
     streams = (_streaming.Stream, _streaming.AsyncStream)
     for kind in _kinds([_resource.SyncAPIResource, _resource.AsyncAPIResource]):

@@ -28,7 +28,7 @@ _LABELLED = [
     # What follows a word that announces a secret, and passwords in URLs.
     re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9_\-.+/=]{8,}"),
     re.compile(
-        r"(?i)([A-Za-z0-9_-]*(?:passw(?:or)?d|secret|token|api[_-]?key|access[_-]?key|credential)\\?[\"']?\s*[:=]\s*"
+        r"(?i)((?:passw(?:or)?d|secret|token|api[_-]?key|access[_-]?key|credential)\\?[\"']?\s*[:=]\s*"
         r"\\?[\"']?)[^\s\"'\\,}\]]{8,}"
     ),
     re.compile(r"(://[^/\s:@]+:)[^/\s@]+(?=@)"),

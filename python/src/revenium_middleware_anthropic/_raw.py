@@ -41,9 +41,7 @@ def _tap(response: Any, body: Any, call: Call) -> None:
     kind: Any = type(response)
 
     def tapped(read: Any) -> Any:
-        return lambda *args, **kwargs: _stream.watched(
-            read(own(), *args, **kwargs), body.see, body.ended, call.failed
-        )
+        return lambda *args, **kwargs: _stream.watched(read(own(), *args, **kwargs), body.see, body.ended, call.failed)
 
     response.iter_bytes, response.aiter_bytes = tapped(kind.iter_bytes), tapped(kind.aiter_bytes)
 

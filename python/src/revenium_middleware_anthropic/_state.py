@@ -19,8 +19,8 @@ from typing import Deque, Dict, List, Optional
 # The agent's bound on a line, its newline apart.
 LINE_BYTES_MAX = (1 << 20) + 1024
 
-# What is kept at most, in bytes of lines and in events. A line costs about as much again in objects.
-MEMORY_BYTES_MAX = 4 << 20
+# What is kept at most, in bytes of lines and in events: a burst of the largest lines, until they are in the spool.
+MEMORY_BYTES_MAX = 16 << 20
 MEMORY_EVENTS_MAX = 65_536
 
 # Events that are outstanding at most: the agent remembers 1,024 unbroken runs of a producer's numbers.
@@ -37,7 +37,7 @@ _FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 class Line:
     """An event that is kept: its number, and the line with its newline."""
 
-    __slots__ = ("n", "content")
+    __slots__ = ("content", "n")
 
     def __init__(self, n: int, content: bytes) -> None:
         self.n = n
