@@ -80,7 +80,9 @@ def run(way: str, socket: str) -> Dict[str, float]:
 
 def main(socket: str) -> int:
     has_official = subprocess.run(
-        [sys.executable, "-c", "import revenium_middleware.anthropic"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        [sys.executable, "-c", "import revenium_middleware.anthropic"],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
     )
     ways = [way for way in MODULES if way != "official" or has_official.returncode == 0]
     runs: Dict[str, List[Dict[str, float]]] = {way: [] for way in ways}

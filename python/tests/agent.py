@@ -16,6 +16,8 @@ class Agent:
         self.lines: Dict[Tuple[str, int], Dict[str, Any]] = {}
         self.received = 0
         self.hellos: List[Dict[str, Any]] = []
+        # Somebody sent what is no line.
+        self.is_confused = False
         # What to answer in place of "durable": nothing, or a refusal with this code.
         self.is_silent = False
         self.refuses: Optional[str] = None
@@ -38,6 +40,10 @@ class Agent:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         os.unlink(self.path)
+        self.drop()
+
+    def drop(self) -> None:
+        """Ends every connection."""
         for connection in self._connections:
             try:
                 connection.shutdown(socket.SHUT_RDWR)
@@ -68,7 +74,11 @@ class Agent:
                 for line in lines:
                     if not line.endswith(b"\n"):
                         return
-                    read = json.loads(line)
+                    try:
+                        read = json.loads(line)
+                    except ValueError:
+                        self.is_confused = True
+                        return
                     if "hello" in read:
                         producer = read["hello"]["producer"]
                         with self.changed:

@@ -12,6 +12,8 @@ import pytest
 from agent import Agent
 from conftest import App
 
+from revenium_middleware_anthropic import _state
+
 
 @pytest.fixture
 def agent(app: App) -> Any:
@@ -71,56 +73,66 @@ def test_calls_that_are_made_while_the_process_ends_are_kept(app: App) -> None:
     assert [call["route"] for call in app.spooled()] == ["late", "last"]
 
 
+# Two events in every process, the second when the first is safe: only its end can keep that one from being lost, as
+# the thread does not write a file for each while no agent is there.
+TWICE = """
+import time
+def twice():
+    meter()
+    while not (revenium.stats()["durable"] or revenium.stats()["spooled"]): time.sleep(0.001)
+    meter()
+"""
+
 FORKS = {
     "fork": """
-meter()
+twice()
 for _ in range(3):
     if os.fork() == 0:
-        meter()
+        twice()
         sys.exit(0)
 for _ in range(3):
     assert os.wait()[1] == 0
-meter()
+twice()
 """,
     "multiprocessing": """
 import multiprocessing
-meter()
-workers = [multiprocessing.get_context("fork").Process(target=meter) for _ in range(3)]
+twice()
+workers = [multiprocessing.get_context("fork").Process(target=twice) for _ in range(3)]
 for worker in workers: worker.start()
 for worker in workers: worker.join(); assert worker.exitcode == 0
-meter()
+twice()
 """,
     "a pool": """
 import concurrent.futures, multiprocessing
-meter()
+twice()
 context = multiprocessing.get_context("fork")
 with concurrent.futures.ProcessPoolExecutor(3, mp_context=context) as pool:
-    for result in [pool.submit(meter) for _ in range(3)]: result.result()
-meter()
+    for result in [pool.submit(twice) for _ in range(3)]: result.result()
+twice()
 """,
     "a child that flushes and ends without a word": """
-meter()
+twice()
 for _ in range(3):
     if os.fork() == 0:
-        meter()
+        twice()
         revenium.flush()
         os._exit(0)
 for _ in range(3):
     assert os.wait()[1] == 0
-meter()
+twice()
 """,
     "a child of a child": """
-meter()
+twice()
 if os.fork() == 0:
-    meter()
+    twice()
     if os.fork() == 0:
-        meter()
+        twice()
         sys.exit(0)
     assert os.wait()[1] == 0
-    meter()
+    twice()
     sys.exit(0)
 assert os.wait()[1] == 0
-meter()
+twice()
 """,
 }
 
@@ -131,8 +143,8 @@ def test_children_hand_over_their_own_calls_and_none_of_their_parent_s(app: App,
     agent = Agent(str(app.socket))
     if is_there:
         agent.start()
-    app.run(FORKS[way])
-    assert len(_all(app, agent)) == 5
+    app.run(TWICE + FORKS[way])
+    assert len(_all(app, agent)) == 10
     # Each process has a name of its own, and counts from one. A pool may use one of its processes twice.
     first = [n for _, n in _all(app, agent) if n == 1]
     assert len(first) == len({producer for producer, _ in _all(app, agent)}) >= 2
@@ -208,6 +220,17 @@ def test_an_agent_that_comes_and_goes_gets_everything_once(
     assert sorted(found.values()) == sorted(names)
 
 
+def test_what_was_not_answered_is_sent_again_on_the_next_connection(app: App, agent: Agent) -> None:
+    agent.is_silent = True
+    process = app.start("for _ in range(5): meter()\nsys.stdin.read()\nassert revenium.stats()['spooled'] == 0")
+    agent.wait(lambda: agent.received == 5)
+    agent.is_silent = False
+    agent.drop()
+    agent.wait(lambda: agent.received == 10)
+    process.communicate(timeout=60)
+    assert process.returncode == 0 and len(agent.lines) == 5
+
+
 def test_what_an_agent_has_no_room_for_is_sent_again(app: App, agent: Agent) -> None:
     agent.refuses = "full"
     process = app.start("for _ in range(50): meter()\nprint('did', flush=True)\nsys.stdin.read()")
@@ -274,10 +297,28 @@ assert revenium.stats()["emitted"] == len(others) + 3000, (len(others), revenium
     assert len(_all(app, agent)) > 6000
 
 
+def test_an_event_that_comes_while_another_is_taken_in_has_a_number_of_its_own(app: App, agent: Agent) -> None:
+    script = """
+from collections import deque
+from revenium_middleware_anthropic import _emitter
+class Interrupted(deque):
+    def append(self, line):
+        if line.n % 2: meter("from within")
+        super().append(line)
+meter()
+_emitter._lives[os.getpid()].state.unsent = Interrupted()
+for _ in range(10): meter()
+"""
+    app.run(script)
+    # Ten, one before them, and one within each of the nine with an odd number.
+    assert len(_all(app, agent)) == 20
+
+
 def test_lines_larger_than_a_socket_s_buffer_arrive_whole(app: App, agent: Agent) -> None:
     app.run("for _ in range(20): call(usage_metadata={'trace_id': 'x' * 500_000})\nassert revenium.flush(60)")
     assert len(_all(app, agent)) == 20
     assert {len(call["usage_metadata"]["trace_id"]) for call in [*agent.calls(), *app.spooled()]} == {500_000}
+    assert agent.lines and not agent.is_confused
 
 
 def test_memory_is_bounded_and_what_does_not_fit_is_told(app: App) -> None:
@@ -285,6 +326,14 @@ def test_memory_is_bounded_and_what_does_not_fit_is_told(app: App) -> None:
     err = app.run("for _ in range(70_000): meter()\nassert revenium.stats()['in_memory'] <= 65_536")
     assert "a call was not metered: memory and spool are full" in err
     assert "cannot keep calls in %s" % app.spool in err
+
+
+def test_memory_is_bounded_in_bytes() -> None:
+    state = _state.State()
+    body = b"x" * 1_000_000 + b"\n"
+    assert [state.admit(body) for _ in range(16)] == [None] * 16
+    assert state.admit(body) == "memory and spool are full"
+    assert (state.in_memory(), state.counts["lost"]) == (16, 1)
 
 
 def test_it_can_be_turned_off(app: App, agent: Agent) -> None:

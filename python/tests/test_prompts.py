@@ -18,13 +18,13 @@ def test_prompts_are_not_told_unless_asked_for(client: Any, metered: Metered) ->
 
 
 def test_prompts_of_one_call_are_told_if_its_metadata_asks_for_it(client: Any, metered: Metered) -> None:
-    client.messages.create(**ASK, system="the system's", usage_metadata=ON)
+    client.messages.create(**ASK, system="the system's rev_mk_0123456789abcdef", usage_metadata=ON)
     list(client.messages.create(**ASK, stream=True, usage_metadata=ON))
     with client.messages.with_streaming_response.create(**ASK, stream=True, usage_metadata=ON) as response:
         list(response.iter_lines())
     said = '[{"role": "user", "content": "x"}]'
     assert [call["prompts"] for call in metered.calls()] == [
-        {"system": "the system's", "input": said, "output": TEXT, "truncated": False},
+        {"system": "the system's ***", "input": said, "output": TEXT, "truncated": False},
         {"input": said, "output": TEXT, "truncated": False},
         {"input": said, "output": TEXT, "truncated": False},
     ]

@@ -36,8 +36,8 @@ SPOOL_PAUSE_MAX = 30.0
 # How often to look while something is in memory.
 LOOK_EVERY = 1.0
 LOOK_EVERY_AWAY = 0.2
-# So long after an answer others are left to gather, so that reading them costs the application little.
-GATHER_FOR = 0.01
+# So long after an answer others are left to gather, since reading them takes the application's processor.
+GATHER_FOR = 0.05
 
 
 class Carrier:
