@@ -1,7 +1,7 @@
 """What metering costs a call in Python: beside the bare SDK, and beside Revenium's own package.
 
-benches/python.py SOCKET: with an agent at SOCKET, run by the Python of a folder that has `anthropic`, this package and, to
-compare, `revenium-python-sdk` (whose events go to REVENIUM_METERING_BASE_URL). The provider is a function in the same
+benches/python.py SOCKET: with an agent at SOCKET, run by the Python of a folder that has `anthropic`, this package and,
+to compare, `revenium-python-sdk` (whose events go to REVENIUM_METERING_BASE_URL). The provider is a function in the same
 process, so what is measured is the SDK and what is added to it. Each way is a process of its own; they take turns, and
 what is added is the difference of the medians over all turns. Processor time is that of all threads.
 Marks: 0.1 ms and 0.15 ms of the processor added to a call, one thread, 30 ms added to the import.
