@@ -209,7 +209,7 @@ fn the_readmes_commands_do_what_it_says() {
     the_relay(&reader);
     a_service(&reader);
 
-    let left = reader.left(&["tests/run.sh", "cargo install --locked --path ."]);
+    let left = reader.left(&["tests/run.sh", "cargo install --locked --path .", "pip install ./python"]);
     assert!(left.is_empty(), "commands of the README that nothing runs: {left:#?}");
 }
 

@@ -139,6 +139,10 @@ else
     tests tests cargo test --workspace --locked --no-fail-fast
 fi
 
+# The package for Python, as a wheel, on every Python that is here. Its tests need the agent that is built above.
+tests python tests/python.sh
+check "install the Python package" target/tools/sdk/bin/python -m pip install ./python --target target/tools/package --no-deps --upgrade --quiet
+
 # As the README says, but for --debug, which builds what is tested above.
 check install cargo install --locked --path . --debug --root target/tools --force
 

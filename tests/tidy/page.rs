@@ -76,7 +76,7 @@ fn anchors(page: &str) -> BTreeSet<String> {
 #[test]
 fn names_in_the_pages_are_names_in_the_code() {
     let code: String =
-        tree::files(&["rs", "toml", "sh"]).iter().map(|name| tree::read(name) + "\n").collect();
+        tree::files(&["rs", "toml", "sh", "py"]).iter().map(|name| tree::read(name) + "\n").collect();
     let known = words(&code);
     let mut found = Vec::new();
     for (name, text) in pages() {

@@ -1,0 +1,160 @@
+"""The line that a call becomes, from facts that may be anything.
+
+What an application puts into its metadata must not cost the call: what is no JSON becomes text, and what cannot even
+become text is left out, with a warning.
+"""
+
+import json
+import math
+from typing import Any, Callable, Dict, Mapping, Optional
+
+from . import _log
+from ._version import __version__
+
+MIDDLEWARE = "revenium-middleware-anthropic/" + __version__
+
+# The agent takes events of up to a mebibyte; a call becomes one, with some members more.
+_BODY_BYTES_MAX = (1 << 20) - (32 << 10)
+
+_DEPTH_MAX = 32
+
+
+def line(facts: Dict[str, Any], metadata: Mapping[str, Any], prompts: Optional[Dict[str, Any]]) -> bytes:
+    """The line without its `{` and its number, as the emitter takes it."""
+    facts = {key: value for key, value in facts.items() if value is not None}
+    facts["middleware"] = MIDDLEWARE
+    if metadata:
+        facts["usage_metadata"] = metadata
+    if prompts:
+        facts["prompts"] = prompts
+    for drop in ("prompts", "usage_metadata", None):
+        body = _encode(facts)
+        if len(body) <= _BODY_BYTES_MAX or drop is None:
+            break
+        if facts.pop(drop, None) is not None:
+            _log.logger.warning("%s of a call left out: with it, the call is larger than the agent takes", drop)
+    return b'"call":%b}\n' % body
+
+
+def _encode(facts: Dict[str, Any]) -> bytes:
+    try:
+        return _dump(facts)
+    except Exception:
+        tame = {key: tamed(value, _DEPTH_MAX) for key, value in facts.items()}
+        return _dump(tame)
+
+
+def _dump(value: Any) -> bytes:
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
+    # Half of a surrogate pair is no text to anybody else.
+    return text.encode("utf-8", "replace")
+
+
+def tamed(value: Any, depth: int) -> Any:
+    """What of a value is JSON, or can be told as such."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth == 0:
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): tamed(member, depth - 1) for key, member in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [tamed(item, depth - 1) for item in value]
+    try:
+        return str(value)
+    except Exception:
+        _log.warning_once("tamed", "a %s in usage_metadata cannot be told: left out", type(value))
+        return None
+
+
+def getter(thing: Any) -> Callable[[str], Any]:
+    """Reads members, of one of the SDK's models or of JSON."""
+    if isinstance(thing, dict):
+        return thing.get
+    return lambda name: getattr(thing, name, None)
+
+
+def plain(model: Any) -> Dict[str, Any]:
+    """What the provider said in one of the SDK's models, members that the SDK does not know included."""
+    if model is None:
+        return {}
+    if isinstance(model, dict):
+        return model
+    try:
+        dumped = model.model_dump(exclude_unset=True, warnings=False)
+    except (AttributeError, TypeError):
+        dumped = model.dict(exclude_unset=True)
+    return dumped if isinstance(dumped, dict) else {}
+
+
+def of_error(error: BaseException) -> Dict[str, Any]:
+    """What may be told of an error: never its message, which may quote a prompt."""
+    told: Dict[str, Any] = {"class": type(error).__name__}
+    status = getattr(error, "status_code", None)
+    # An error in the middle of a stream has the status of its beginning, which was 200.
+    if isinstance(status, int) and status >= 400:
+        told["status"] = status
+    return {**told, **of_error_body(getattr(error, "body", None))}
+
+
+def of_error_body(body: Any) -> Dict[str, Any]:
+    """The provider's word for an error, from its JSON."""
+    detail = body.get("error") if isinstance(body, dict) else None
+    kind = detail.get("type") if isinstance(detail, dict) else None
+    return {"type": kind} if isinstance(kind, str) else {}
+
+
+def of_request(client: Any, url: str, body: Mapping[str, Any], is_streamed: bool) -> Dict[str, Any]:
+    """What is known of a call when it is made."""
+    asked: Dict[str, Any] = {"has_tools": bool(_listed(body.get("tools"))), "has_vision": _has_vision(body)}
+    config = body.get("output_config")
+    effort = config.get("effort") if isinstance(config, dict) else None
+    for name, value, kind in (
+        ("model", body.get("model"), str),
+        ("temperature", body.get("temperature"), (int, float)),
+        ("service_tier", body.get("service_tier"), str),
+        ("effort", effort, str),
+    ):
+        if isinstance(value, kind):
+            asked[name] = value
+    return {
+        "provider": _provider(type(client)),
+        # The host only: a URL may have a password in it.
+        "endpoint": getattr(getattr(client, "base_url", None), "host", None),
+        "route": url if url.startswith("/") else "/" + url.split("://", 1)[-1].partition("/")[2],
+        "request": asked,
+        "is_streamed": is_streamed,
+    }
+
+
+# Clients that know better than their endpoint who serves their calls, by a part of their class's name.
+_CLOUDS = (("Bedrock", "AWS"), ("Vertex", "Google Vertex"), ("GoogleCloud", "Google Vertex"), ("Foundry", "Foundry"))
+
+
+def _provider(kind: type) -> Optional[str]:
+    for base in kind.__mro__:
+        for part, provider in _CLOUDS:
+            if part in base.__name__ and base.__module__.startswith("anthropic"):
+                return provider
+    return None
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _has_vision(body: Mapping[str, Any]) -> bool:
+    return any(_has_image(_listed(getter(message)("content")), 2) for message in _listed(body.get("messages")))
+
+
+def _has_image(blocks: Any, depth: int) -> bool:
+    for block in blocks:
+        get = getter(block)
+        if get("type") == "image":
+            return True
+        # A tool's result has blocks of its own.
+        if depth and _has_image(_listed(get("content")), depth - 1):
+            return True
+    return False

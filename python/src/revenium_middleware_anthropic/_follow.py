@@ -1,0 +1,125 @@
+"""From a request of the SDK to its metered call: whether it is one, and how to see its answer, in whichever shape the
+application asked for it."""
+
+import sys
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from . import _batch, _context, _emitter, _facts, _log, _raw, _stream
+from ._call import Call
+from ._context import Carried
+
+# The member of a request's extra body that metadata travels in, from the method that was called to here.
+MEMBER = "_revenium"
+
+# Revenium's own package. Two records for one call would be billed twice.
+_OFFICIAL = "revenium_middleware.anthropic"
+
+
+def is_official_loaded() -> bool:
+    """Whether Revenium's own package meters this process; said once."""
+    if _OFFICIAL not in sys.modules:
+        return False
+    _log.warning_once(
+        "official",
+        "%s is loaded in this process and meters its calls, so revenium_middleware_anthropic does nothing. Import one "
+        "of the two",
+        _OFFICIAL,
+    )
+    return True
+
+
+class Followed:
+    """A call whose request is under way."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def failed(self, error: BaseException) -> None:
+        """What was raised in place of an answer."""
+        try:
+            api_error = getattr(sys.modules.get("anthropic"), "APIError", ())
+            if isinstance(error, api_error) or not isinstance(error, Exception):
+                self._call.failed(error)
+            else:
+                # Before anything was sent, as for want of a key.
+                self._call.forget()
+        except Exception:
+            _log.bug("a failed call")
+
+    def returned(self, result: Any, streams: Tuple[type, ...]) -> None:
+        """What the application gets."""
+        try:
+            response = getattr(result, "http_response", None)
+            if isinstance(result, streams):
+                _stream.watch(result, streams, self._call)
+            elif response is not None:
+                _raw.watch(response, self._call)
+            elif hasattr(result, "iter_bytes"):
+                _raw.watch(result, self._call)
+            else:
+                self._call.message(result)
+                self._call.end()
+        except Exception:
+            _log.bug("reading an answer")
+
+
+class FollowedBatch:
+    """The results of a batch, whose request is under way."""
+
+    def __init__(self, batch: str, facts: Dict[str, Any], metadata: Mapping[str, Any]) -> None:
+        self._batch, self._facts, self._metadata = batch, facts, metadata
+
+    def failed(self, error: BaseException) -> None:
+        """Nothing: no result was read."""
+
+    def returned(self, result: Any, streams: Tuple[type, ...]) -> None:
+        try:
+            if hasattr(result, "_iterator"):
+                _batch.watch(result, self._batch, self._facts, self._metadata)
+        except Exception:
+            _log.bug("reading results")
+
+
+def begin(client: Any, options: Any, is_streamed: bool) -> Any:
+    """What follows the call that a request is, if it is one that is metered. The request is as without us then."""
+    try:
+        carried = _taken(options)
+        url, method = str(options.url), str(options.method).lower()
+        batch = _batch.id_of(url) if method == "get" else ""
+        is_message = method == "post" and url.partition("?")[0].endswith("/v1/messages")
+        if not (is_message or batch) or _emitter.is_disabled or is_official_loaded():
+            return None
+        in_force = carried or _context.in_force()
+        if _context.is_selective() and not in_force.is_metered:
+            _log.info_once("selective", "a call outside of revenium_meter is not metered, as asked for")
+            return None
+        metadata = _context.merged(_context.tags(), in_force.metadata)
+        metadata = _without_alias_beside_a_subscriber(metadata)
+        body = {**_dict(options.json_data), **_dict(options.extra_json)}
+        facts = _facts.of_request(client, url, body, is_streamed)
+        return FollowedBatch(batch, facts, metadata) if batch else Followed(Call(facts, metadata, body))
+    except Exception:
+        _log.bug("a call's beginning")
+        return None
+
+
+def _dict(value: Any) -> Dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _taken(options: Any) -> Optional[Carried]:
+    """Takes out of a request what travelled in it."""
+    extra = options.extra_json
+    if not isinstance(extra, dict) or MEMBER not in extra:
+        return None
+    left = {key: value for key, value in extra.items() if key != MEMBER}
+    options.extra_json = left or None
+    carried = extra[MEMBER]
+    return carried if isinstance(carried, Carried) else None
+
+
+def _without_alias_beside_a_subscriber(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An alias names a credential only for want of a subscriber; beside one it would be dropped with a warning."""
+    if "credential_alias" in metadata and any(str(key).startswith("subscriber") for key in metadata):
+        return {key: value for key, value in metadata.items() if key != "credential_alias"}
+    return metadata

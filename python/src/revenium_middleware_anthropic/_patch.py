@@ -1,0 +1,146 @@
+"""Where the SDK is hooked: the one method of its clients that every request passes, the methods that take
+`usage_metadata` from the application, and the closing of streams.
+
+`create`, `stream`, `parse`, `tool_runner`, their asynchronous, beta, raw and streaming kinds, and the clients of
+Bedrock, Vertex and Foundry all come to `request` of the base client, once for each call, whatever is tried again
+within. Metadata travels there as a member of the request's extra body, and is taken out before anything is sent.
+"""
+
+import functools
+import inspect
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+from . import _context, _follow, _log, _stream
+
+Function = Callable[..., Any]
+
+_RESOURCES = ("Messages", "AsyncMessages", "Batches", "AsyncBatches")
+_METHODS = ("create", "stream", "parse", "tool_runner", "results")
+
+
+def install() -> None:
+    """Hooks the SDK, if it is there and nobody else meters it."""
+    if _follow.is_official_loaded():
+        return
+    try:
+        from anthropic import _base_client, _resource, _response, _streaming
+    except ImportError:
+        _log.warning_once("sdk", "the package anthropic is not installed: there is nothing to meter")
+        return
+    streams = (_streaming.Stream, _streaming.AsyncStream)
+    for kind in _kinds([_resource.SyncAPIResource, _resource.AsyncAPIResource]):
+        if kind.__name__ in _RESOURCES:
+            for name in _METHODS:
+                _hook(kind, name, _taking_metadata)
+    for closing in (*streams, _response.APIResponse, _response.AsyncAPIResponse):
+        _hook(closing, "close", _telling_of_close)
+    for stream in streams:
+        _hook(stream, "__init__", functools.partial(_watched_if_opaque, streams))
+    for client in (_base_client.SyncAPIClient, _base_client.AsyncAPIClient):
+        _hook(client, "request", functools.partial(_metered, streams))
+
+
+def _kinds(roots: List[Any]) -> Iterator[Any]:
+    for root in roots:
+        yield root
+        yield from _kinds(root.__subclasses__())
+
+
+def _hook(kind: Any, name: str, wrap: Callable[[Function], Function]) -> None:
+    """Wraps a class's own method, once."""
+    original = vars(kind).get(name)
+    if callable(original) and not hasattr(original, "_is_revenium"):
+        wrapped = functools.wraps(original)(wrap(original))
+        wrapped._is_revenium = True  # type: ignore[attr-defined]
+        setattr(kind, name, wrapped)
+
+
+def _metered(streams: Tuple[type, ...], original: Function) -> Function:
+    if inspect.iscoroutinefunction(original):
+
+        async def async_request(self: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
+            followed = _follow.begin(self, options, bool(kwargs.get("stream")))
+            if followed is None:
+                return await original(self, cast_to, options, *args, **kwargs)
+            try:
+                result = await original(self, cast_to, options, *args, **kwargs)
+            except BaseException as error:
+                followed.failed(error)
+                raise
+            followed.returned(result, streams)
+            return result
+
+        return async_request
+
+    def request(self: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
+        followed = _follow.begin(self, options, bool(kwargs.get("stream")))
+        if followed is None:
+            return original(self, cast_to, options, *args, **kwargs)
+        try:
+            result = original(self, cast_to, options, *args, **kwargs)
+        except BaseException as error:
+            followed.failed(error)
+            raise
+        followed.returned(result, streams)
+        return result
+
+    return request
+
+
+def _taking_metadata(original: Function) -> Function:
+    def prepared(kwargs: Dict[str, Any]) -> Dict[str, Any]:
+        carried = _context.carried(kwargs.pop("usage_metadata", None))
+        if carried is not None:
+            kwargs["extra_body"] = {**(kwargs.get("extra_body") or {}), _follow.MEMBER: carried}
+        return kwargs
+
+    if inspect.iscoroutinefunction(original):
+
+        async def async_method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return await original(self, *args, **prepared(kwargs))
+
+        return async_method
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return original(self, *args, **prepared(kwargs))
+
+    return method
+
+
+def _telling_of_close(original: Function) -> Function:
+    if inspect.iscoroutinefunction(original):
+
+        async def async_close(self: Any) -> None:
+            try:
+                await original(self)
+            finally:
+                _stream.closed(_response_of(self))
+
+        return async_close
+
+    def close(self: Any) -> None:
+        try:
+            original(self)
+        finally:
+            _stream.closed(_response_of(self))
+
+    return close
+
+
+def _response_of(holder: Any) -> Any:
+    return getattr(holder, "response", None) or getattr(holder, "http_response", None)
+
+
+def _watched_if_opaque(streams: Tuple[type, ...], original: Function) -> Function:
+    """A stream that is made of a raw response whose bytes cannot be read is watched itself."""
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        try:
+            call = _stream.opaque_call_of(self.response)
+            if call is not None:
+                _stream.watch(self, streams, call)
+        except Exception:
+            _log.bug("a stream's beginning")
+
+    return init

@@ -1,0 +1,251 @@
+"""Every way to call a model is metered once, with what the provider said, and the provider hears nothing of it."""
+
+import asyncio
+import json
+from typing import Any, Callable, Dict
+
+import anthropic
+import pytest
+from conftest import ASK, MODEL, Metered, Provider
+
+import revenium_middleware_anthropic  # noqa: F401
+
+TAGS = {"trace_id": "conv-1", "task_type": "test", "subscriber": {"id": "user-7"}}
+
+
+def _all(events: Any) -> None:
+    for _ in events:
+        pass
+
+
+def _managed(manager: Any, use: Callable[[Any], Any]) -> None:
+    with manager as entered:
+        use(entered)
+
+
+WAYS: Dict[str, Callable[[Any], Any]] = {
+    "create": lambda c: c.messages.create(**ASK, usage_metadata=TAGS),
+    "create, streamed": lambda c: _all(c.messages.create(**ASK, stream=True, usage_metadata=TAGS)),
+    "stream, its text": lambda c: _managed(
+        c.messages.stream(**ASK, usage_metadata=TAGS), lambda s: _all(s.text_stream)
+    ),
+    "stream, its message": lambda c: _managed(
+        c.messages.stream(**ASK, usage_metadata=TAGS), lambda s: s.get_final_message()
+    ),
+    "raw": lambda c: c.messages.with_raw_response.create(**ASK, usage_metadata=TAGS).parse(),
+    "raw, streamed": lambda c: _all(
+        c.messages.with_raw_response.create(**ASK, stream=True, usage_metadata=TAGS).parse()
+    ),
+    "raw, compressed": lambda c: c.messages.with_raw_response.create(
+        **ASK, metadata={"user_id": "gzip"}, usage_metadata=TAGS
+    ).parse(),
+    "streaming response, parsed": lambda c: _managed(
+        c.messages.with_streaming_response.create(**ASK, usage_metadata=TAGS), lambda r: r.parse()
+    ),
+    "streaming response, its bytes": lambda c: _managed(
+        c.messages.with_streaming_response.create(**ASK, usage_metadata=TAGS), lambda r: _all(r.iter_bytes(7))
+    ),
+    "streaming response, its JSON": lambda c: _managed(
+        c.messages.with_streaming_response.create(**ASK, usage_metadata=TAGS), lambda r: r.json()
+    ),
+    "streaming response, streamed lines": lambda c: _managed(
+        c.messages.with_streaming_response.create(**ASK, stream=True, usage_metadata=TAGS),
+        lambda r: _all(r.iter_lines()),
+    ),
+    "streaming response, streamed and compressed": lambda c: _managed(
+        c.messages.with_streaming_response.create(
+            **ASK, stream=True, metadata={"user_id": "gzip"}, usage_metadata=TAGS
+        ),
+        lambda r: _all(r.iter_bytes(5)),
+    ),
+    "streaming response, a stream": lambda c: _managed(
+        c.messages.with_streaming_response.create(**ASK, stream=True, usage_metadata=TAGS), lambda r: _all(r.parse())
+    ),
+    "beta create": lambda c: c.beta.messages.create(**ASK, usage_metadata=TAGS),
+    "beta create, streamed": lambda c: _all(c.beta.messages.create(**ASK, stream=True, usage_metadata=TAGS)),
+    "beta stream": lambda c: _managed(
+        c.beta.messages.stream(**ASK, usage_metadata=TAGS), lambda s: s.get_final_message()
+    ),
+    "beta raw": lambda c: c.beta.messages.with_raw_response.create(**ASK, usage_metadata=TAGS).parse(),
+    "parse": lambda c: c.messages.parse(**ASK, output_format=_word(), usage_metadata=TAGS),
+    "beta parse": lambda c: c.beta.messages.parse(**ASK, output_format=_word(), usage_metadata=TAGS),
+}
+
+
+def _word() -> Any:
+    import pydantic
+
+    class Word(pydantic.BaseModel):
+        word: str
+
+    return Word
+
+
+async def _async_all(events: Any) -> None:
+    async for _ in events:
+        pass
+
+
+async def _async_managed(manager: Any, use: Callable[[Any], Any]) -> None:
+    async with manager as entered:
+        await use(entered)
+
+
+async def _async_streamed(create: Any) -> None:
+    await _async_all(await create)
+
+
+async def _async_raw(response: Any) -> None:
+    parsed = (await response).parse()
+    if hasattr(parsed, "__await__"):
+        parsed = await parsed
+    if hasattr(parsed, "__aiter__"):
+        await _async_all(parsed)
+
+
+ASYNC_WAYS: Dict[str, Callable[[Any], Any]] = {
+    "create": lambda c: c.messages.create(**ASK, usage_metadata=TAGS),
+    "create, streamed": lambda c: _async_streamed(c.messages.create(**ASK, stream=True, usage_metadata=TAGS)),
+    "stream, its text": lambda c: _async_managed(
+        c.messages.stream(**ASK, usage_metadata=TAGS), lambda s: _async_all(s.text_stream)
+    ),
+    "stream, its message": lambda c: _async_managed(
+        c.messages.stream(**ASK, usage_metadata=TAGS), lambda s: s.get_final_message()
+    ),
+    "raw": lambda c: _async_raw(c.messages.with_raw_response.create(**ASK, usage_metadata=TAGS)),
+    "raw, streamed": lambda c: _async_raw(c.messages.with_raw_response.create(**ASK, stream=True, usage_metadata=TAGS)),
+    "streaming response, its lines": lambda c: _async_managed(
+        c.messages.with_streaming_response.create(**ASK, stream=True, usage_metadata=TAGS),
+        lambda r: _async_all(r.iter_lines()),
+    ),
+    "streaming response, parsed": lambda c: _async_managed(
+        c.messages.with_streaming_response.create(**ASK, usage_metadata=TAGS), lambda r: r.parse()
+    ),
+    "beta create": lambda c: c.beta.messages.create(**ASK, usage_metadata=TAGS),
+    "beta stream": lambda c: _async_managed(
+        c.beta.messages.stream(**ASK, usage_metadata=TAGS), lambda s: s.get_final_message()
+    ),
+    "parse": lambda c: c.messages.parse(**ASK, output_format=_word(), usage_metadata=TAGS),
+    "beta parse": lambda c: c.beta.messages.parse(**ASK, output_format=_word(), usage_metadata=TAGS),
+}
+
+
+def _skip_what_the_sdk_lacks(client: Any, way: str) -> None:
+    messages = client
+    for name in (["beta"] if "beta" in way else []) + ["messages"]:
+        messages = getattr(messages, name, None)
+    for name in ("parse", "stream"):
+        if way in (name, "beta " + name) and not hasattr(messages, name):
+            pytest.skip("this version of the SDK has no %s" % way)
+    if messages is None:
+        pytest.skip("this version of the SDK has no %s" % way)
+
+
+def _assert_metered_alone(metered: Metered, provider: Provider) -> None:
+    call = metered.call()
+    assert call["usage"] == {"input_tokens": 25, "output_tokens": 15}
+    assert (call["model"], call["stop_reason"], call["ended"]) == (MODEL, "end_turn", "complete")
+    assert call["id"].startswith("msg_01")
+    # The oldest versions of the SDK do not tell it of a parsed message.
+    assert call.get("request_id", "req_").startswith("req_")
+    assert call["usage_metadata"] == TAGS
+    assert call["request"] == {"model": MODEL, "has_tools": False, "has_vision": False}
+    seen = provider.seen()[-1]
+    assert call["route"] == seen["path"]
+    assert "revenium" not in json.dumps(seen).lower() and "usage_metadata" not in json.dumps(seen)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_call_is_metered_once(client: Any, metered: Metered, provider: Provider, way: str) -> None:
+    _skip_what_the_sdk_lacks(client, way)
+    WAYS[way](client)
+    _assert_metered_alone(metered, provider)
+
+
+@pytest.mark.parametrize("way", ASYNC_WAYS)
+def test_every_asynchronous_way_to_call_is_metered_once(metered: Metered, provider: Provider, way: str) -> None:
+    async def call() -> None:
+        async with anthropic.AsyncAnthropic(api_key="sk-test", base_url=provider.url, max_retries=0) as client:
+            _skip_what_the_sdk_lacks(client, way)
+            await ASYNC_WAYS[way](client)
+
+    asyncio.run(call())
+    _assert_metered_alone(metered, provider)
+
+
+def test_each_turn_of_a_tool_runner_is_a_call(client: Any, metered: Metered) -> None:
+    beta_tool = getattr(anthropic, "beta_tool", None)
+    if beta_tool is None or not hasattr(client.beta.messages, "tool_runner"):
+        pytest.skip("this version of the SDK has no tool runner")
+
+    def weather() -> str:
+        """Tells the weather."""
+        return "sunny"
+
+    client.beta.messages.tool_runner(**ASK, tools=[beta_tool(weather)], usage_metadata=TAGS).until_done()
+    first, second = metered.calls()
+    assert (first["stop_reason"], second["stop_reason"]) == ("tool_use", "end_turn")
+    assert first["usage_metadata"] == second["usage_metadata"] == TAGS
+    assert first["request"]["has_tools"] and first["id"] != second["id"]
+
+
+def test_counting_tokens_is_not_metered(client: Any, metered: Metered) -> None:
+    counter = getattr(client.messages, "count_tokens", None)
+    if counter is None:
+        pytest.skip("this version of the SDK cannot count tokens")
+    assert counter(model=MODEL, messages=ASK["messages"]).input_tokens == 25
+    assert metered.calls() == []
+
+
+@pytest.mark.parametrize("is_beta", [False, True])
+def test_each_result_of_a_batch_that_succeeded_is_a_call(client: Any, metered: Metered, is_beta: bool) -> None:
+    messages = getattr(getattr(client, "beta", None), "messages", None) if is_beta else client.messages
+    batches = getattr(messages, "batches", None)
+    if batches is None:
+        pytest.skip("this version of the SDK has no batches")
+    assert len(list(batches.results("msgbatch_1", usage_metadata=TAGS))) == 3
+    told = [(call["id"], call["batch_id"], call["custom_id"], call["usage_metadata"]) for call in metered.calls()]
+    assert told == [
+        ("msg_of_first", "msgbatch_1", "first", TAGS),
+        ("msg_of_second", "msgbatch_1", "second", TAGS),
+    ]
+
+
+def test_asynchronous_results_of_a_batch_are_calls(metered: Metered, provider: Provider) -> None:
+    async def read() -> int:
+        async with anthropic.AsyncAnthropic(api_key="sk-test", base_url=provider.url) as client:
+            if not hasattr(client.messages, "batches"):
+                pytest.skip("this version of the SDK has no batches")
+            return len([result async for result in await client.messages.batches.results("msgbatch_1")])
+
+    assert asyncio.run(read()) == 3
+    assert [call["custom_id"] for call in metered.calls()] == ["first", "second"]
+
+
+def test_what_the_request_says_is_told(client: Any, metered: Metered) -> None:
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+    ask = {**ASK, "messages": [{"role": "user", "content": [picture]}]}
+    tool = {"name": "look", "input_schema": {"type": "object"}}
+    # As extras, since not every version of the SDK has parameters for them.
+    client.messages.create(**ask, extra_body={"temperature": 0.5, "tools": [tool]})
+    request = metered.call()["request"]
+    assert request == {"model": MODEL, "has_tools": True, "has_vision": True, "temperature": 0.5}
+
+
+def test_usage_is_told_as_the_provider_said_it(client: Any, metered: Metered) -> None:
+    client.messages.create(**ASK, metadata={"user_id": "cache"})
+    _all(client.messages.create(**ASK, stream=True, metadata={"user_id": "cache"}))
+    for call in metered.calls():
+        assert call["usage"] == {
+            "input_tokens": 12,
+            "output_tokens": 30,
+            "cache_read_input_tokens": 2048,
+            "cache_creation_input_tokens": 1300,
+            "cache_creation": {"ephemeral_5m_input_tokens": 1000, "ephemeral_1h_input_tokens": 300},
+        }
+
+
+def test_an_application_s_own_extra_body_arrives(client: Any, metered: Metered, provider: Provider) -> None:
+    client.messages.create(**ASK, extra_body={"future": 1}, usage_metadata=TAGS)
+    assert provider.seen()[-1]["body"]["future"] == 1
+    assert metered.call()["usage_metadata"] == TAGS

@@ -1,0 +1,75 @@
+"""Clients of the clouds, whose requests and streams have other shapes, and whose provider is told."""
+
+import asyncio
+from typing import Any, Dict
+
+import anthropic
+import pytest
+from conftest import ASK, MODEL, Metered, Provider
+
+import revenium_middleware_anthropic  # noqa: F401
+
+TAGS = {"trace_id": "conv-1"}
+
+
+def _client(provider: Provider, cloud: str, is_async: bool = False) -> Any:
+    kind = getattr(anthropic, ("Async" if is_async else "") + cloud, None)
+    options: Dict[str, Any] = {"base_url": provider.url, "max_retries": 0}
+    if cloud == "AnthropicBedrock":
+        pytest.importorskip("boto3")
+        options.update(aws_access_key="x", aws_secret_key="y", aws_region="us-east-1")
+    elif cloud == "AnthropicVertex":
+        pytest.importorskip("google.auth")
+        options.update(region="us-east5", project_id="p", access_token="t")
+    else:
+        options.update(api_key="k")
+    if kind is None:
+        pytest.skip("this version of the SDK has no %s" % cloud)
+    return kind(**options)
+
+
+CLOUDS = {"AnthropicBedrock": "AWS", "AnthropicVertex": "Google Vertex", "AnthropicFoundry": "Foundry"}
+
+
+@pytest.mark.parametrize("way", ["create", "streamed", "stream", "beta", "raw", "raw, streamed", "lines"])
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_calls_of_a_cloud_s_client_are_metered_once(provider: Provider, metered: Metered, cloud: str, way: str) -> None:
+    client = _client(provider, cloud)
+    ask = {**ASK, "usage_metadata": TAGS}
+    if way == "create":
+        client.messages.create(**ask)
+    elif way == "streamed":
+        list(client.messages.create(**ask, stream=True))
+    elif way == "stream":
+        with client.messages.stream(**ask) as stream:
+            assert stream.get_final_message().usage.output_tokens == 15
+    elif way == "beta":
+        client.beta.messages.create(**ask)
+    elif way == "raw":
+        client.messages.with_raw_response.create(**ask).parse()
+    elif way == "raw, streamed":
+        list(client.messages.with_raw_response.create(**ask, stream=True).parse())
+    elif cloud == "AnthropicBedrock":
+        pytest.skip("a cloud's frames are no lines")
+    else:
+        with client.messages.with_streaming_response.create(**ask, stream=True) as response:
+            list(response.iter_lines())
+    call = metered.call()
+    assert (call["provider"], call["ended"], call["model"]) == (CLOUDS[cloud], "complete", MODEL)
+    assert call["usage"] == {"input_tokens": 25, "output_tokens": 15}
+    assert call["usage_metadata"] == TAGS and "revenium" not in str(provider.seen()[-1]).lower()
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_asynchronous_calls_of_a_cloud_s_client_are_metered_once(
+    provider: Provider, metered: Metered, cloud: str
+) -> None:
+    async def call() -> None:
+        async with _client(provider, cloud, is_async=True) as client:
+            await client.messages.create(**ASK, usage_metadata=TAGS)
+            async for _ in await client.messages.create(**ASK, stream=True, usage_metadata=TAGS):
+                pass
+
+    asyncio.run(call())
+    told = [(call["provider"], call["usage"]["output_tokens"], call["usage_metadata"]) for call in metered.calls()]
+    assert told == [(CLOUDS[cloud], 15, TAGS)] * 2

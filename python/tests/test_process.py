@@ -1,0 +1,380 @@
+"""What a process has metered outlives it, whatever becomes of it or of the agent, and is taken once.
+
+The agent knows an event by its producer and number, whichever way it comes; so what counts is how many different ones
+there are, on its socket and in spool files together.
+"""
+
+import json
+import signal
+from typing import Any, Set, Tuple
+
+import pytest
+from agent import Agent
+from conftest import App
+
+from revenium_middleware_anthropic import _state
+
+
+@pytest.fixture
+def agent(app: App) -> Any:
+    agent = Agent(str(app.socket)).start()
+    yield agent
+    agent.stop()
+
+
+def _all(app: App, agent: Agent) -> Set[Tuple[str, int]]:
+    """Every event there is, on either way."""
+    found = set(agent.lines)
+    for path in app.spool.glob("*"):
+        producer = path.name.split("-")[0]
+        found |= {(producer, json.loads(line)["n"]) for line in path.read_text().splitlines()[1:]}
+    return found
+
+
+def test_what_an_application_that_is_killed_had_called_is_taken(app: App, agent: Agent) -> None:
+    process = app.start("call()\nprint('called', flush=True)\nos.kill(os.getpid(), 9)")
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    # It was its first, so not even a connection was there before.
+    agent.wait(lambda: len(agent.lines) == 1)
+
+
+def test_a_stream_of_an_application_that_is_killed_after_it_is_taken(app: App, agent: Agent) -> None:
+    app.start("list(client.messages.create(**ASK, stream=True))\nos.kill(os.getpid(), 9)").communicate(timeout=60)
+    agent.wait(lambda: len(agent.lines) == 1)
+
+
+def test_an_application_that_is_told_to_end_has_lost_nothing(app: App, agent: Agent) -> None:
+    process = app.start("call()\nprint('called', flush=True)\nsys.stdin.read()")
+    assert process.stdout is not None and process.stdout.readline() == "called\n"
+    process.terminate()
+    process.communicate(timeout=60)
+    # Nobody has taken the signal from it.
+    assert process.returncode == -signal.SIGTERM
+    agent.wait(lambda: len(agent.lines) == 1)
+
+
+def test_without_an_agent_calls_are_in_the_spool_when_the_process_has_ended(app: App) -> None:
+    err = app.run("call()\ncall()\nlist(client.messages.create(**ASK, stream=True))")
+    assert len(app.spooled()) == 3
+    (line,) = err.splitlines()
+    assert line.startswith("WARNING revenium_middleware_anthropic: no revenium-agent at %s (" % app.socket)
+    assert str(app.spool) in line and "`revenium-agent run`" in line
+
+
+def test_a_stream_that_is_open_when_the_process_ends_is_metered(app: App) -> None:
+    app.run("kept = client.messages.create(**ASK, stream=True)\nnext(kept)")
+    (call,) = app.spooled()
+    assert (call["ended"], call["usage"]["input_tokens"]) == ("cancelled", 25)
+
+
+def test_calls_that_are_made_while_the_process_ends_are_kept(app: App) -> None:
+    app.run("import atexit\natexit.register(meter, 'late')\nclass A:\n  def __del__(self): meter('last')\nkept = A()")
+    assert [call["route"] for call in app.spooled()] == ["late", "last"]
+
+
+# Two events in every process, the second when the first is safe: only its end can keep that one from being lost, as
+# the thread does not write a file for each while no agent is there.
+TWICE = """
+import time
+def twice():
+    meter()
+    while not (revenium.stats()["durable"] or revenium.stats()["spooled"]): time.sleep(0.001)
+    meter()
+"""
+
+FORKS = {
+    "fork": """
+twice()
+for _ in range(3):
+    if os.fork() == 0:
+        twice()
+        sys.exit(0)
+for _ in range(3):
+    assert os.wait()[1] == 0
+twice()
+""",
+    "multiprocessing": """
+import multiprocessing
+twice()
+workers = [multiprocessing.get_context("fork").Process(target=twice) for _ in range(3)]
+for worker in workers: worker.start()
+for worker in workers: worker.join(); assert worker.exitcode == 0
+twice()
+""",
+    "a pool": """
+import concurrent.futures, multiprocessing
+twice()
+context = multiprocessing.get_context("fork")
+with concurrent.futures.ProcessPoolExecutor(3, mp_context=context) as pool:
+    for result in [pool.submit(twice) for _ in range(3)]: result.result()
+twice()
+""",
+    "a child that flushes and ends without a word": """
+twice()
+for _ in range(3):
+    if os.fork() == 0:
+        twice()
+        revenium.flush()
+        os._exit(0)
+for _ in range(3):
+    assert os.wait()[1] == 0
+twice()
+""",
+    "a child of a child": """
+twice()
+if os.fork() == 0:
+    twice()
+    if os.fork() == 0:
+        twice()
+        sys.exit(0)
+    assert os.wait()[1] == 0
+    twice()
+    sys.exit(0)
+assert os.wait()[1] == 0
+twice()
+""",
+}
+
+
+@pytest.mark.parametrize("way", FORKS)
+@pytest.mark.parametrize("is_there", [True, False])
+def test_children_hand_over_their_own_calls_and_none_of_their_parent_s(app: App, way: str, is_there: bool) -> None:
+    agent = Agent(str(app.socket))
+    if is_there:
+        agent.start()
+    app.run(TWICE + FORKS[way])
+    assert len(_all(app, agent)) == 10
+    # Each process has a name of its own, and counts from one. A pool may use one of its processes twice.
+    first = [n for _, n in _all(app, agent) if n == 1]
+    assert len(first) == len({producer for producer, _ in _all(app, agent)}) >= 2
+    if is_there:
+        agent.stop()
+
+
+def test_a_child_that_ends_without_a_word_has_lost_nothing_while_an_agent_is_there(app: App, agent: Agent) -> None:
+    app.run("if os.fork() == 0:\n    meter()\n    os._exit(0)\nassert os.wait()[1] == 0")
+    agent.wait(lambda: len(agent.lines) == 1)
+
+
+def test_a_child_leaves_to_its_parent_what_was_not_answered(app: App, agent: Agent) -> None:
+    agent.is_silent = True
+    script = """
+for _ in range(100): meter()
+if os.fork() == 0:
+    meter()
+    sys.exit(0)
+os.wait()
+"""
+    app.run(script)
+    assert len(_all(app, agent)) == 101
+    assert {producer for producer, _ in _all(app, agent)} == {hello["producer"] for hello in agent.hellos}
+
+
+def test_a_fork_while_all_threads_meter_hangs_nobody(app: App, agent: Agent) -> None:
+    script = """
+import threading
+def many():
+    for _ in range(300): meter()
+threads = [threading.Thread(target=many) for _ in range(4)]
+for thread in threads: thread.start()
+children = []
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        for _ in range(10): meter()
+        revenium.flush()
+        os._exit(0)
+    children.append(child)
+for child in children: assert os.waitpid(child, 0)[1] == 0
+for thread in threads: thread.join()
+"""
+    app.run(script)
+    assert len(_all(app, agent)) == 4 * 300 + 10 * 10
+
+
+def test_an_agent_that_comes_and_goes_gets_everything_once(
+    app: App, agent: Agent, request: pytest.FixtureRequest
+) -> None:
+    process = app.start("for line in sys.stdin:\n    meter(line.strip())\n    print('did', flush=True)\n")
+    assert process.stdin is not None and process.stdout is not None
+    names = ["call %d" % number for number in range(400)]
+    agents = [agent]
+    for number, name in enumerate(names):
+        if number % 100 == 50:
+            agents[-1].stop()
+        if number % 100 == 75:
+            agents.append(Agent(str(app.socket)).start())
+            request.addfinalizer(agents[-1].stop)
+        process.stdin.write(name + "\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "did\n"
+    process.communicate(timeout=60)
+    found = {}
+    for one in agents:
+        for key, line in one.lines.items():
+            assert found.setdefault(key, line["call"]["route"]) == line["call"]["route"]
+    for path in app.spool.glob("*"):
+        for read in map(json.loads, path.read_text().splitlines()[1:]):
+            found.setdefault((path.name.split("-")[0], read["n"]), read["call"]["route"])
+    assert sorted(found.values()) == sorted(names)
+
+
+def test_what_was_not_answered_is_sent_again_on_the_next_connection(app: App, agent: Agent) -> None:
+    agent.is_silent = True
+    process = app.start("for _ in range(5): meter()\nsys.stdin.read()\nassert revenium.stats()['spooled'] == 0")
+    agent.wait(lambda: agent.received == 5)
+    agent.is_silent = False
+    agent.drop()
+    agent.wait(lambda: agent.received == 10)
+    process.communicate(timeout=60)
+    assert process.returncode == 0 and len(agent.lines) == 5
+
+
+def test_what_an_agent_has_no_room_for_is_sent_again(app: App, agent: Agent) -> None:
+    agent.refuses = "full"
+    process = app.start("for _ in range(50): meter()\nprint('did', flush=True)\nsys.stdin.read()")
+    assert process.stdout is not None and process.stdout.readline() == "did\n"
+    agent.wait(lambda: agent.received >= 1)
+    agent.refuses = None
+    agent.wait(lambda: len(agent.lines) == 50)
+    assert sorted(n for _, n in agent.lines) == list(range(1, 51))
+    process.communicate(timeout=60)
+    assert not app.spool.exists()
+
+
+def test_what_an_agent_refuses_for_good_is_told_and_not_sent_again(app: App, agent: Agent) -> None:
+    agent.refuses = "invalid"
+    err = app.run("meter()\nrevenium.flush()\nprint(revenium.stats())\nassert revenium.stats()['lost'] == 1")
+    assert "a call was not metered: the agent refused it (invalid): as told" in err
+    assert agent.received == 1
+
+
+def test_after_many_refusals_a_new_producer_begins(app: App, agent: Agent) -> None:
+    agent.refuses = "invalid"
+    app.run("for _ in range(600): meter()\nassert revenium.flush()\nmeter()\nrevenium.flush()")
+    assert len({hello["producer"] for hello in agent.hellos}) == 2
+
+
+def test_an_agent_that_turns_us_away_costs_nothing(app: App, agent: Agent) -> None:
+    agent.refuses = "denied"
+    err = app.run("call()\ncall()\ncall()")
+    assert len(_all(app, agent)) == 3 == len(app.spooled())
+    assert [line for line in err.splitlines() if "not you" in line] != [] and len(err.splitlines()) == 1
+
+
+def test_an_agent_that_hangs_holds_no_process_up_for_good(app: App, agent: Agent) -> None:
+    agent.is_silent = True
+    app.run("call()")
+    assert len(app.spooled()) == 1
+
+
+def test_signals_and_finalizers_may_meter_at_any_moment(app: App, agent: Agent) -> None:
+    script = """
+import signal
+others = []
+def on_alarm(*_):
+    others.append(1)
+    meter("signal")
+class Loop:
+    def __init__(self): self.own = self
+    def __del__(self):
+        others.append(1)
+        meter("finalizer")
+import gc
+gc.set_threshold(20)
+signal.signal(signal.SIGALRM, on_alarm)
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+for _ in range(3000):
+    Loop()
+    meter()
+signal.setitimer(signal.ITIMER_REAL, 0)
+gc.collect()
+assert len(others) > 3000 and revenium.flush(30)
+assert revenium.stats()["emitted"] == len(others) + 3000, (len(others), revenium.stats())
+"""
+    app.run(script)
+    assert len(_all(app, agent)) > 6000
+
+
+def test_an_event_that_comes_while_another_is_taken_in_has_a_number_of_its_own(app: App, agent: Agent) -> None:
+    script = """
+from collections import deque
+from revenium_middleware_anthropic import _emitter
+class Interrupted(deque):
+    def append(self, line):
+        if line.n % 2: meter("from within")
+        super().append(line)
+meter()
+_emitter._lives[os.getpid()].state.unsent = Interrupted()
+for _ in range(10): meter()
+"""
+    app.run(script)
+    # Ten, one before them, and one within each of the nine with an odd number.
+    assert len(_all(app, agent)) == 20
+
+
+def test_lines_larger_than_a_socket_s_buffer_arrive_whole(app: App, agent: Agent) -> None:
+    app.run("for _ in range(20): call(usage_metadata={'trace_id': 'x' * 500_000})\nassert revenium.flush(60)")
+    assert len(_all(app, agent)) == 20
+    assert {len(call["usage_metadata"]["trace_id"]) for call in [*agent.calls(), *app.spooled()]} == {500_000}
+    assert agent.lines and not agent.is_confused
+
+
+def test_memory_is_bounded_and_what_does_not_fit_is_told(app: App) -> None:
+    app.spool.write_text("no folder")
+    err = app.run("for _ in range(70_000): meter()\nassert revenium.stats()['in_memory'] <= 65_536")
+    assert "a call was not metered: memory and spool are full" in err
+    assert "cannot keep calls in %s" % app.spool in err
+
+
+def test_memory_is_bounded_in_bytes() -> None:
+    state = _state.State()
+    body = b"x" * 1_000_000 + b"\n"
+    assert [state.admit(body) for _ in range(16)] == [None] * 16
+    assert state.admit(body) == "memory and spool are full"
+    assert (state.in_memory(), state.counts["lost"]) == (16, 1)
+
+
+def test_it_can_be_turned_off(app: App, agent: Agent) -> None:
+    assert app.run("call(usage_metadata={'agent': 'x'})", REVENIUM_METERING_DISABLED="1") == ""
+    assert agent.hellos == []
+
+
+OFFICIAL = """
+import types
+sys.modules["revenium_middleware.anthropic"] = types.ModuleType("revenium_middleware.anthropic")
+call()
+call()
+"""
+
+
+def test_beside_revenium_s_own_package_it_is_silent_and_says_so_once(app: App, agent: Agent) -> None:
+    (line,) = app.run(OFFICIAL).splitlines()
+    assert line.startswith("WARNING") and "revenium_middleware.anthropic is loaded" in line
+    assert agent.hellos == []
+
+
+@pytest.mark.parametrize("level, says", [("DEBUG", True), ("WARNING", True), ("ERROR", False), ("loud", True)])
+def test_the_log_level_is_the_variable_s(app: App, level: str, says: bool) -> None:
+    err = app.run("call()", REVENIUM_LOG_LEVEL=level)
+    assert ("no revenium-agent" in err) == says
+    assert ("REVENIUM_LOG_LEVEL is 'LOUD'" in err) == (level == "loud")
+
+
+def test_importing_it_starts_nothing(app: App) -> None:
+    script = """
+import signal, threading
+assert threading.active_count() == 1
+assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+call()
+assert threading.active_count() == 2
+assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+"""
+    app.run(script)
+
+
+def test_where_nothing_can_be_kept_the_application_does_not_notice(app: App) -> None:
+    app.spool.write_text("no folder")
+    assert app.start("print(call().id)").communicate(timeout=60)[0].startswith("msg_")
