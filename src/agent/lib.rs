@@ -24,6 +24,7 @@ pub mod systemd;
 pub mod tasks;
 pub mod upstream;
 pub(crate) mod user;
+pub mod web;
 
 /// An error and its causes in one line, as it is printed and logged: `what: why: why`.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
