@@ -8,6 +8,7 @@ pub mod config;
 pub mod desk;
 pub mod drain;
 pub mod exit;
+pub mod gateway;
 pub mod guarantee;
 mod host;
 pub mod intake;

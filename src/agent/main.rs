@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use revenium_agent::cli::{Cli, Command};
-use revenium_agent::commands::{check, dlq, flush, profile, run, sandbox, send, status};
+use revenium_agent::commands::{check, dlq, flush, gateway, profile, run, sandbox, send, status};
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Dlq(args) => dlq::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Gateway(args) => gateway::run(&args),
         Command::Sandbox(args) => sandbox::run(args),
     };
     let exit = ended.unwrap_or_else(|failure| {

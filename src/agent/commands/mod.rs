@@ -3,6 +3,7 @@
 pub mod check;
 pub mod dlq;
 pub mod flush;
+pub mod gateway;
 pub mod profile;
 pub mod run;
 pub mod sandbox;
