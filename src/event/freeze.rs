@@ -20,7 +20,20 @@ use crate::{
 /// refused when it comes twice. White space around the object is not part of the event.
 /// Pure: the same arguments give the same result.
 pub fn freeze(event: &[u8], identity: &Identity<'_>, minted: &Minted) -> Result<Frozen, Refusal> {
-    finish(event, LINE_BYTES_MAX, None, identity, minted)
+    let event = event.trim_ascii();
+    finish(event, event, LINE_BYTES_MAX, None, identity, minted)
+}
+
+/// Freezes a completion that was made here from what was `received`. Its key and fingerprint follow from
+/// that: a resend is recognised even by a release that makes another event of it. For the rest as
+/// [`freeze()`].
+pub fn freeze_made(
+    event: &[u8],
+    received: &[u8],
+    identity: &Identity<'_>,
+    minted: &Minted,
+) -> Result<Frozen, Refusal> {
+    finish(event, received.trim_ascii(), LINE_BYTES_MAX, None, identity, minted)
 }
 
 /// Freezes the body of a request to the route of `kind`. Its members `kind` and `profile` route
@@ -31,17 +44,18 @@ pub fn freeze_body(
     identity: &Identity<'_>,
     minted: &Minted,
 ) -> Result<Frozen, Refusal> {
-    finish(body, BODY_BYTES_MAX, Some(kind), identity, minted)
+    let body = body.trim_ascii();
+    finish(body, body, BODY_BYTES_MAX, Some(kind), identity, minted)
 }
 
 fn finish(
     event: &[u8],
+    received: &[u8],
     bytes_max: usize,
     kind: Option<Kind>,
     identity: &Identity<'_>,
     minted: &Minted,
 ) -> Result<Frozen, Refusal> {
-    let event = event.trim_ascii();
     check_size("event", event.len(), bytes_max)?;
     let mut draft = Draft::read(object::utf8(event)?, kind)?;
     dialect::settle(&mut draft)?;
@@ -49,7 +63,7 @@ fn finish(
     complete::complete(&mut draft, minted)?;
 
     let given = complete::transaction_id(&draft);
-    let key = identity::key(identity, draft.kind, event, given.is_some(), minted)?;
+    let key = identity::key(identity, draft.kind, received, given.is_some(), minted)?;
     let transaction_id = settle_transaction_id(&mut draft, given, &key.text);
     let body = draft.object.write().into_bytes();
     check_size("event, completed,", body.len(), BODY_BYTES_MAX)?;
@@ -59,7 +73,7 @@ fn finish(
         idempotency_key: key.text,
         key_is_identity: key.is_identity,
         transaction_id,
-        fingerprint: xxh3_64_with_seed(event, u64::from(draft.kind.code())),
+        fingerprint: xxh3_64_with_seed(received, u64::from(draft.kind.code())),
         tokens: tokens(&draft),
         profile: draft.profile,
         warnings: draft.warnings,

@@ -47,7 +47,7 @@ mod subscriber;
 mod text;
 mod time;
 
-pub use freeze::{freeze, freeze_body};
+pub use freeze::{freeze, freeze_body, freeze_made};
 pub use frozen::{Frozen, Provider, Reason, Tokens, Warning, What};
 pub use identity::{Identity, Minted, Producer};
 pub use kind::Kind;
@@ -55,4 +55,7 @@ pub use limits::profile_is_valid;
 pub use mask::masked;
 pub use outline::{Outline, outline};
 pub use refusal::{Refusal, RefusalCode};
-pub use revise::{compact, laid_out, retry_key, transaction_id, with_kind, without_transaction_id};
+pub use revise::{
+    compact, derived_key, laid_out, retry_key, transaction_id, with_kind, without_transaction_id,
+};
+pub use time::from_ms as time_from_ms;

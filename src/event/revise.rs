@@ -16,8 +16,14 @@ const KEYS: Uuid = Uuid::from_u128(0x4eb1678d_9a7a51be_84791536_20798d88);
 /// UUIDv5(`old`, `attempt`). Another key, because the server may answer the old one from memory;
 /// always the same for the same try, so that it cannot be made twice.
 pub fn retry_key(old: &str, attempt: u64) -> String {
-    let namespace = Uuid::try_parse(old).unwrap_or_else(|_| Uuid::new_v5(&KEYS, old.as_bytes()));
-    Uuid::new_v5(&namespace, attempt.to_string().as_bytes()).hyphenated().to_string()
+    derived_key(old, &attempt.to_string())
+}
+
+/// The Idempotency-Key of an event that goes with the one that has `key`, and is told from others of that
+/// kind by its name: UUIDv5(`key`, `name`). A number is the name of a retry.
+pub fn derived_key(key: &str, name: &str) -> String {
+    let namespace = Uuid::try_parse(key).unwrap_or_else(|_| Uuid::new_v5(&KEYS, key.as_bytes()));
+    Uuid::new_v5(&namespace, name.as_bytes()).hyphenated().to_string()
 }
 
 /// The event with a `kind` member, if it has none: a frozen body lacks it.

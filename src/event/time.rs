@@ -51,7 +51,7 @@ pub(crate) fn to_ms(raw: &str) -> Option<i64> {
 }
 
 /// Milliseconds since 1970 as a raw text, such as `"2026-11-23T07:44:08.263Z"`.
-pub(crate) fn from_ms(ms: i64) -> String {
+pub fn from_ms(ms: i64) -> String {
     let ms = ms.clamp(0, Timestamp::MAX.as_millisecond());
     format!("\"{:.3}\"", Timestamp::from_millisecond(ms).unwrap_or_default())
 }
