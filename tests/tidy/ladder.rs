@@ -56,7 +56,16 @@ const NAMED_IN: [(&str, &[&str]); 7] = [
     ("prometheus", &["src/agent/metrics/"]),
     // The configuration takes its `Url`, so that both read a URL alike.
     ("reqwest", &["src/agent/upstream/", "src/middleware/", "src/agent/config/url.rs"]),
-    ("hyper", &["src/agent/admin/", "src/agent/sandbox/", "src/agent/web/", "src/agent/relay/", "src/agent/gateway/"]),
+    (
+        "hyper",
+        &[
+            "src/agent/admin/",
+            "src/agent/sandbox/",
+            "src/agent/web/",
+            "src/agent/relay/",
+            "src/agent/gateway/",
+        ],
+    ),
 ];
 
 /// A manifest's name, and its dependencies, normal ones first.

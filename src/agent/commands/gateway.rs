@@ -79,7 +79,10 @@ async fn live(
     let (listener, address, waiting) = listener(role, &mut sockets)?;
     if let Some((_, at)) = loops_into(&role.gateway.provider_url, &[("gateway.listen", address)]) {
         let url = &role.gateway.provider_url;
-        return Err(Failure::new(Exit::Config, format!("gateway.provider_url: {url} is this gateway itself ({at})")));
+        return Err(Failure::new(
+            Exit::Config,
+            format!("gateway.provider_url: {url} is this gateway itself ({at})"),
+        ));
     }
     let emitter = emitter(role);
     let (stop, stopping) = Stop::pair();
@@ -124,7 +127,10 @@ async fn live(
     Ok(exit)
 }
 
-fn listener(role: &GatewayRole, sockets: &mut Sockets) -> Result<(TcpListener, SocketAddr, Waiting), Failure> {
+fn listener(
+    role: &GatewayRole,
+    sockets: &mut Sockets,
+) -> Result<(TcpListener, SocketAddr, Waiting), Failure> {
     const CONTEXT: &str = "cannot serve the gateway on the socket that systemd passes";
     if let Some(passed) = sockets.tcp(SOCKET).or_exit(Exit::Config, CONTEXT)? {
         let address = passed.local_addr().or_exit(Exit::Io, CONTEXT)?;

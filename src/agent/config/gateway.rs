@@ -55,10 +55,19 @@ impl GatewayConfig {
         match Target::parse(&provider_url) {
             Err(message) => {
                 let message = message.replace("https://api.revenium.ai", PROVIDER_URL);
-                reader.refuse(key, message.replace("the API key belongs into api_key or api_key_file", "clients send their own key"));
+                reader.refuse(
+                    key,
+                    message.replace(
+                        "the API key belongs into api_key or api_key_file",
+                        "clients send their own key",
+                    ),
+                );
             }
             Ok(_) if provider_url.contains(['?', '#']) => {
-                reader.refuse(key, format!("{} has a query: leave it to the clients", unit::quote(&provider_url)));
+                reader.refuse(
+                    key,
+                    format!("{} has a query: leave it to the clients", unit::quote(&provider_url)),
+                );
             }
             Ok(_) => {}
         }

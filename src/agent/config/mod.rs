@@ -176,10 +176,7 @@ fn listeners(
     relay: &RelayConfig,
     gateway: &GatewayConfig,
 ) -> Vec<(&'static str, SocketAddr)> {
-    let all = [
-        ("admin.listen", admin.listen),
-        ("relay.listen", relay.listen),
-        ("gateway.listen", gateway.listen),
-    ];
+    let all =
+        [("admin.listen", admin.listen), ("relay.listen", relay.listen), ("gateway.listen", gateway.listen)];
     all.into_iter().filter_map(|(key, address)| Some((key, address?))).collect()
 }

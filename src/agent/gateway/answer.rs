@@ -39,9 +39,11 @@ impl Problem {
 
     fn message(&self) -> String {
         match self {
-            Self::Host => "revenium gateway: this is not its name here: call it localhost or by its address, or \
+            Self::Host => {
+                "revenium gateway: this is not its name here: call it localhost or by its address, or \
                            add the name to gateway.hosts"
-                .to_owned(),
+                    .to_owned()
+            }
             Self::Page => "revenium gateway: requests of web pages are not passed on".to_owned(),
             Self::Path => "revenium gateway: the request's path cannot be passed on".to_owned(),
             Self::Provider(why) => format!("revenium gateway: {why}"),

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use hyper::StatusCode;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 use hyper::http::request::Parts;
-use hyper::StatusCode;
 use revenium_anthropic::{By, Call, Ended, Request, Response, Route, Stream};
 use serde_json::value::RawValue;
 
@@ -88,11 +88,8 @@ impl Exchange {
     }
 
     fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
-        let kind = if is_stream(headers) {
-            Kind::Stream(Stream::new())
-        } else {
-            Kind::Whole(Skim::new(SAID))
-        };
+        let kind =
+            if is_stream(headers) { Kind::Stream(Stream::new()) } else { Kind::Whole(Skim::new(SAID)) };
         let coding = text(headers, &CONTENT_ENCODING).unwrap_or_default();
         self.answer = Some(Answer {
             status: status.as_u16(),
@@ -143,7 +140,9 @@ impl Answer {
     /// What the answer said, and whether it was a stream. `ended` is what became of its bytes.
     fn into_response(self, elapsed: Duration, ended: Ended) -> (bool, Response) {
         let Self { status, request_id, read } = self;
-        let Some(mut read) = read else { return (false, Response { ended: Ended::Cut, ..Response::default() }) };
+        let Some(mut read) = read else {
+            return (false, Response { ended: Ended::Cut, ..Response::default() });
+        };
         let is_broken = read.is_broken();
         let kind = std::mem::replace(&mut read.sink().kind, Kind::Whole(Skim::new(&[])));
         let (is_streamed, mut response) = match kind {

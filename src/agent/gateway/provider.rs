@@ -198,7 +198,11 @@ mod tests {
     #[test]
     fn a_request_keeps_its_path_and_query_after_the_provider_s_own() {
         for (url, asked, place) in [
-            ("https://api.anthropic.com", "/v1/messages?beta=true", "https://api.anthropic.com/v1/messages?beta=true"),
+            (
+                "https://api.anthropic.com",
+                "/v1/messages?beta=true",
+                "https://api.anthropic.com/v1/messages?beta=true",
+            ),
             ("https://api.anthropic.com/", "/", "https://api.anthropic.com/"),
             ("http://h:1/anthropic/", "/v1/x//y%2F", "http://h:1/anthropic/v1/x//y%2F"),
         ] {

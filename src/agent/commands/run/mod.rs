@@ -21,8 +21,8 @@ use crate::logging;
 use crate::signals::StopSignals;
 use crate::systemd::{Service, Sockets};
 use crate::tasks::{Deadlines, TaskError, Tasks};
-pub use ready::Ready;
 pub(crate) use parts::{gateway_settings, provider};
+pub use ready::Ready;
 pub use shell::Shell;
 pub(crate) use shell::listen_on;
 
@@ -139,7 +139,13 @@ async fn start(
     }
     let socket = ready.socket.as_deref().map(|path| tracing::field::display(path.display()));
     let shown = |address: Option<std::net::SocketAddr>| address.map(tracing::field::display);
-    info!(socket, relay = shown(ready.relay), gateway = shown(ready.gateway), admin = shown(ready.admin), "started");
+    info!(
+        socket,
+        relay = shown(ready.relay),
+        gateway = shown(ready.gateway),
+        admin = shown(ready.admin),
+        "started"
+    );
     Ok((control, sandbox_dir))
 }
 

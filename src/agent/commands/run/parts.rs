@@ -26,8 +26,7 @@ use crate::systemd::Sockets;
 use crate::tasks::Tasks;
 
 /// What must report `ready` on the board before `/readyz` answers 200.
-pub(super) const NAMES: [&str; 5] =
-    [log::LOG, log::INDEX, intake::SOCKET, relay::RELAY, gateway::GATEWAY];
+pub(super) const NAMES: [&str; 5] = [log::LOG, log::INDEX, intake::SOCKET, relay::RELAY, gateway::GATEWAY];
 
 /// What the parts make in the data directory.
 pub(super) const FOLDERS: [&str; 2] = [log::DIR, spool::QUARANTINE];

@@ -57,7 +57,8 @@ pub(super) fn start(shell: &Shell, socket: &Path, tasks: &mut Tasks) -> Result<O
 pub(crate) fn provider(config: &GatewayConfig, egress: &DrainConfig) -> Result<Provider, Failure> {
     let ca_pem = match &egress.ca_file {
         Some(path) => Some(
-            std::fs::read(path).or_exit(Exit::Config, format_args!("cannot read drain.ca_file {}", path.display()))?,
+            std::fs::read(path)
+                .or_exit(Exit::Config, format_args!("cannot read drain.ca_file {}", path.display()))?,
         ),
         None => None,
     };
