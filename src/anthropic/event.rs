@@ -5,7 +5,7 @@ use revenium_event::{
 };
 
 use crate::facts::{Facts, invalid};
-use crate::members::{Members, Writer, quoted};
+use crate::members::{Members, Writer, quoted, says};
 use crate::provider::{self, Provider};
 use crate::usage::{AMOUNTS, Usage};
 
@@ -80,9 +80,10 @@ fn own(facts: &mut Facts<'_>, event: &mut Writer) {
     if facts.ending.is_partial(facts.usage.is_stated()) {
         attributes.put("isPartial", "true");
     }
-    attributes.put_some("batchId", facts.call.get("batch_id"));
-    attributes.put_some("customId", facts.call.get("custom_id"));
-    if !facts.usage.put_rest(&mut attributes) {
+    for (name, member) in [("batchId", "batch_id"), ("customId", "custom_id")] {
+        attributes.put_some(name, facts.call.text(member).as_deref().map(quoted).as_deref());
+    }
+    if !facts.usage.put_rest(&mut attributes, &[]) {
         facts.warn("attributes", What::Dropped(Reason::Range));
     }
     put_attributes(facts, attributes, event);
@@ -107,7 +108,7 @@ fn pass_of(facts: &Facts<'_>, main: &Frozen, at: usize, pass: &Usage<'_>) -> Res
     pass.put_amounts(&mut event);
     event.put_text("stopReason", "END");
     let mut attributes = Writer::default();
-    pass.put_rest(&mut attributes);
+    pass.put_rest(&mut attributes, &["type", "model"]);
     put_attributes(facts, attributes, &mut event);
     Ok(written(event))
 }
@@ -119,7 +120,7 @@ fn common(facts: &Facts<'_>) -> Writer {
     event.put_some("profile", facts.profile);
     let Provider { name, is_anthropics } =
         provider::of(call.text("endpoint").as_deref(), Some(&facts.model()));
-    event.put("provider", call.get("provider").unwrap_or(&quoted(&name)));
+    event.put_text("provider", &call.text("provider").filter(|said| !said.trim().is_empty()).unwrap_or(name));
     if is_anthropics {
         event.put_text("modelSource", "ANTHROPIC");
     }
@@ -154,9 +155,8 @@ fn common(facts: &Facts<'_>) -> Writer {
 /// are put with the call's own.
 fn put_metadata(raw: &str, event: &mut Writer) {
     let Some(metadata) = Members::read(raw) else { return event.put("usageMetadata", raw) };
-    let said = |names: [&str; 2]| {
-        names.into_iter().find_map(|name| metadata.get(name)).filter(|raw| metadata_says(raw))
-    };
+    let said =
+        |names: [&str; 2]| names.into_iter().find_map(|name| metadata.get(name).filter(|raw| says(raw)));
     if said(["transaction_name", "transactionName"]).is_none() {
         event.put_some("transactionName", said(["task_type", "taskType"]));
     }
@@ -165,10 +165,6 @@ fn put_metadata(raw: &str, event: &mut Writer) {
         None => Some(raw.to_owned()),
     };
     event.put_some("usageMetadata", rest.as_deref());
-}
-
-fn metadata_says(raw: &str) -> bool {
-    raw.trim_matches(['"', ' ']) != ""
 }
 
 /// The call's own attributes, and then the application's.
@@ -184,7 +180,7 @@ fn put_attributes(facts: &Facts<'_>, mut attributes: Writer, event: &mut Writer)
 /// place in its batch. None if there is neither: freezing makes one of the key.
 fn transaction_id(facts: &Facts<'_>) -> Option<String> {
     let call = &facts.call;
-    let own = call.get("id").or_else(|| call.get("request_id"));
+    let own = ["id", "request_id"].into_iter().find_map(|name| call.get(name).filter(|raw| says(raw)));
     own.map(str::to_owned)
         .or_else(|| Some(quoted(&format!("{}-{}", call.text("batch_id")?, call.text("custom_id")?))))
 }

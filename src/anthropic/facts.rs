@@ -33,6 +33,10 @@ const KNOWN: [&str; 21] = [
     "custom_id",
 ];
 
+/// Those of them that are read here. The rest goes into the event as it came, and freezing judges it.
+const TEXTS: [&str; 6] = ["provider", "endpoint", "route", "model", "batch_id", "custom_id"];
+const OBJECTS: [&str; 3] = ["request", "error", "prompts"];
+
 /// Earliest wall clock that is believed, in milliseconds since 1970: September 2001.
 // A smaller number is in seconds, or of some other clock, and nobody metered a model then.
 const STARTED_AT_MS_MIN: u64 = 1_000_000_000_000;
@@ -104,6 +108,13 @@ impl<'a> Facts<'a> {
             + self.call.iter().filter(|(name, _)| !KNOWN.contains(name)).count();
         if strangers > 0 {
             self.warn("call", What::Dropped(Reason::NoPlace));
+        }
+        let is_mistyped = TEXTS
+            .iter()
+            .any(|name| self.call.get(name).is_some() && self.call.text(name).is_none())
+            || OBJECTS.iter().any(|name| self.call.get(name).is_some() && self.call.object(name).is_none());
+        if is_mistyped {
+            self.warn("call", What::Dropped(Reason::Type));
         }
         if self.ending.is_strange {
             self.warn("stopReason", What::Replaced(Reason::Unlisted));

@@ -94,6 +94,11 @@ pub(crate) fn text(raw: &str) -> Option<String> {
     raw.starts_with('"').then(|| serde_json::from_str(raw).ok()).flatten()
 }
 
+/// Whether a raw value says something: text of white space does not.
+pub(crate) fn says(raw: &str) -> bool {
+    text(raw).is_none_or(|text| !text.trim().is_empty())
+}
+
 /// The count that a raw value is: whole, written in digits only, at most 2^63-1.
 pub(crate) fn whole(raw: &str) -> Option<u64> {
     let is_plain = raw.bytes().all(|byte| byte.is_ascii_digit());

@@ -8,7 +8,7 @@
 //! | `/v1/messages/count_tokens` and its likes on Bedrock and Vertex | no | free of charge; its count is an estimate for a call that may never be made |
 //! | `/v1/complete` | no | retired; its answers state no usage, and we do not guess |
 //! | `/v1/models`, `/v1/files`, `/v1/skills` | no | free of charge; what a model reads of a file or a skill is input of the message that uses it |
-//! | `/v1/sessions`, `/v1/agents`, `/v1/deployments`, `/v1/dreams` and what belongs to them (managed agents) | no | charged by running time and by tokens that are told in running totals, not per call; no record of Revenium's fits that yet |
+//! | `/v1/sessions`, `/v1/agents`, `/v1/deployments`, `/v1/dreams` and what belongs to them (managed agents) | no | a session is charged by its time and by tokens that its events tell later, not by the answer to a call; not metered yet |
 //! | `/v1/environments`, `/v1/vaults`, `/v1/memory_stores`, `/v1/tunnels`, `/v1/user_profiles`, `/v1/organizations` | no | they manage, no model runs |
 //! | any other | if its answer states a `usage` | a route that comes tomorrow should not be lost |
 //!

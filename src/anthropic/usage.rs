@@ -113,8 +113,8 @@ impl<'a> Usage<'a> {
         self.members.text("service_tier").as_deref() == Some("batch")
     }
 
-    /// Adds what has no field of its own. Tells whether all of it found room.
-    pub(crate) fn put_rest(&self, attributes: &mut Writer) -> bool {
+    /// Adds what has no field of its own, these members apart. Tells whether all of it found room.
+    pub(crate) fn put_rest(&self, attributes: &mut Writer, apart: &[&str]) -> bool {
         let mut room_bytes = REST_BYTES_MAX;
         let mut put = |name: &str, raw: &str| {
             let left = room_bytes.checked_sub(name.len() + raw.len());
@@ -134,12 +134,10 @@ impl<'a> Usage<'a> {
                     Some(tools) => tools.iter().all(|(tool, raw)| put(tool, raw)),
                     None => put(name, raw),
                 },
-                "cache_creation" if self.split_is_all() => true,
-                "output_tokens_details" if self.details.iter().all(|(name, _)| name == "thinking_tokens") => {
-                    true
-                }
+                "cache_creation" if self.split_is_all(raw) => true,
+                "output_tokens_details" if self.details_are_all(raw) => true,
                 "iterations" if self.knows_iterations() => true,
-                name if PLACED.contains(&name) => true,
+                name if PLACED.contains(&name) || apart.contains(&name) => true,
                 name => put(name, raw),
             };
         }
@@ -202,23 +200,27 @@ impl<'a> Usage<'a> {
     }
 
     /// Whether the fields for the split hold all that `cache_creation` says.
-    fn split_is_all(&self) -> bool {
-        !self.split_contradicts() && self.created.iter().all(|(name, _)| SPLIT.contains(&name))
+    fn split_is_all(&self, raw: &str) -> bool {
+        let is_known = self.created.iter().all(|(name, _)| SPLIT.contains(&name));
+        raw.starts_with('{') && is_known && !self.split_contradicts()
+    }
+
+    /// Whether the field for thinking holds all that `output_tokens_details` says.
+    fn details_are_all(&self, raw: &str) -> bool {
+        raw.starts_with('{') && self.details.iter().all(|(name, _)| name == "thinking_tokens")
     }
 }
 
 const SPLIT: [&str; 2] = ["ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"];
 
-/// Members that have a place in the event, whatever they hold. `type` and `model` are an iteration's.
-const PLACED: [&str; 8] = [
+/// Members that have a place in the event, whatever they hold.
+const PLACED: [&str; 6] = [
     "input_tokens",
     "output_tokens",
     "cache_read_input_tokens",
     "cache_creation_input_tokens",
     "service_tier",
     "speed",
-    "type",
-    "model",
 ];
 
 /// Members that decide about money.

@@ -100,6 +100,7 @@ mod tests {
         for (old, attempt, key) in table {
             assert_eq!(retry_key(old, attempt), key, "{old} {attempt}");
         }
+        assert_eq!(derived_key(old, "iteration-0"), "bc1fb86d-7e48-516d-84ff-262f5f1de1b2");
     }
 
     #[test]
