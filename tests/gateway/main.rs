@@ -6,6 +6,7 @@
 mod support;
 
 mod agent;
+mod batches;
 mod bounds;
 mod cassettes;
 mod client;

@@ -58,7 +58,7 @@ fn cases() -> Vec<Case> {
             "new key",
             post(
                 &format!(
-                    "Authorization: Bearer sk-ant-2\r\nanthropic-beta: a\r\naccept-encoding: gzip, deflate, br, zstd\r\nanthropic-beta: b\r\n{json}"
+                    "Authorization: Bearer sk-ant-2\r\naccept-encoding: gzip, deflate, br, zstd\r\nanthropic-beta: a\r\nanthropic-beta: b\r\n{json}"
                 ),
                 body,
             ),

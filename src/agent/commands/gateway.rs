@@ -15,7 +15,7 @@ use super::run::{Ready, listen_on};
 use crate::cli::GatewayArgs;
 use crate::config::{Flags, GatewayRole, Surroundings, loops_into};
 use crate::exit::{Exit, Failure, OrExit};
-use crate::gateway;
+use crate::gateway::{Gateway, Uncounted};
 use crate::intake::Unobserved;
 use crate::logging;
 use crate::signals::StopSignals;
@@ -86,16 +86,15 @@ async fn live(
     }
     let emitter = emitter(role);
     let (stop, stopping) = Stop::pair();
-    let settings = super::run::gateway_settings(&role.gateway);
-    let serving = gateway::serve(
-        listener,
-        waiting,
+    let settings = super::run::gateway_settings(&role.gateway, &role.data_dir);
+    let gateway = Gateway {
         provider,
         settings,
-        emitter.clone(),
-        Arc::new(Unobserved),
-        stopping,
-    );
+        emitter: emitter.clone(),
+        observer: Arc::new(Unobserved),
+        counter: Arc::new(Uncounted),
+    };
+    let serving = gateway.serve(listener, waiting, stopping);
     let mut serving = std::pin::pin!(serving);
     if let Some(path) = ready_file {
         let ready = Ready { gateway: Some(address), ..Ready::default() };

@@ -10,7 +10,9 @@ use super::layers::RawConfig;
 use super::reader::Reader;
 use super::relay::read_hosts;
 use super::url::Target;
-use super::{ConfigError, DrainConfig, Flags, LoggingConfig, SocketConfig, Source, Surroundings, unit};
+use super::{
+    ConfigError, DrainConfig, Flags, LoggingConfig, SocketConfig, Source, Surroundings, section, unit,
+};
 
 /// Where requests go unless another provider is named.
 const PROVIDER_URL: &str = "https://api.anthropic.com";
@@ -105,6 +107,8 @@ pub struct GatewayRole {
     pub gateway: GatewayConfig,
     /// The agent's socket, if one is written. Else it is looked for where every sender does.
     pub socket: Option<PathBuf>,
+    /// What it remembers is in a folder of its own here.
+    pub data_dir: PathBuf,
     /// The proxy and the certificates; the rest of it is the drain's.
     pub drain: DrainConfig,
     /// What is logged, and how.
@@ -119,12 +123,13 @@ impl GatewayRole {
         let mut raw = RawConfig::gather(flags, around);
         let mut reader = Reader::new(&mut raw);
         let gateway = GatewayConfig::read(&mut reader);
+        let data_dir = section::data_dir(&mut reader, around);
         let has_socket = reader.has("socket.path");
         let socket = SocketConfig::read(&mut reader, around);
         let drain = DrainConfig::read(&mut reader);
         let logging = LoggingConfig::read(&mut reader);
         reader.problems_so_far()?;
         let socket = has_socket.then_some(socket.path);
-        Ok(Self { gateway, socket, drain, logging, warnings: raw.warnings })
+        Ok(Self { gateway, data_dir, socket, drain, logging, warnings: raw.warnings })
     }
 }

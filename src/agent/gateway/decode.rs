@@ -8,10 +8,6 @@ use std::io::{self, Write};
 use brotli_decompressor::DecompressorWriter;
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
 
-/// Bytes that are read of one answer, decompressed. Longer ones are not metered: the longest that a model gives
-/// today is below 2 MiB, but an answer may hold files.
-const DECODED_BYTES_MAX: u64 = 256 << 20;
-
 /// Buffer of a decompressor.
 const BUFFER_BYTES: usize = 4 << 10;
 
@@ -57,9 +53,10 @@ pub(super) struct Decoder<S: Sink> {
 }
 
 impl<S: Sink> Decoder<S> {
-    /// For the body whose `Content-Encoding` this is; `None` if it cannot be read here.
-    pub(super) fn new(coding: &str, sink: S) -> Option<Self> {
-        let sink = Counted { sink, left: DECODED_BYTES_MAX };
+    /// For the body whose `Content-Encoding` this is, of at most `bytes_max` decompressed bytes; `None` if it
+    /// cannot be read here.
+    pub(super) fn new(coding: &str, sink: S, bytes_max: u64) -> Option<Self> {
+        let sink = Counted { sink, left: bytes_max };
         let mut is_broken = false;
         let coding = match coding.trim().to_ascii_lowercase().as_str() {
             "" | "identity" => Coding::Identity(sink),
@@ -109,5 +106,77 @@ impl<S: Sink> Decoder<S> {
             Coding::Zstd(writer) => writer.get_mut(),
         };
         &mut counted.sink
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Sink for Vec<u8> {
+        fn take(&mut self, bytes: &[u8]) {
+            self.extend_from_slice(bytes);
+        }
+    }
+
+    const TEXT: &[u8] = b"data: one\n\ndata: two\n\n";
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        writer.write_all(text).expect("written");
+        writer.finish().expect("written")
+    }
+
+    /// `TEXT`, as Python's `brotli.compress` has it.
+    const BROTLI: [u8; 26] = [
+        0x8b, 0x0a, 0x80, 0x64, 0x61, 0x74, 0x61, 0x3a, 0x20, 0x6f, 0x6e, 0x65, 0x0a, 0x0a, 0x64, 0x61, 0x74,
+        0x61, 0x3a, 0x20, 0x74, 0x77, 0x6f, 0x0a, 0x0a, 0x03,
+    ];
+
+    fn decoded(coding: &str, body: &[u8], piece: usize, bytes_max: u64) -> (Vec<u8>, bool) {
+        let mut decoder = Decoder::new(coding, Vec::new(), bytes_max).expect("is known");
+        body.chunks(piece).for_each(|piece| decoder.push(piece));
+        (std::mem::take(decoder.sink()), decoder.is_broken())
+    }
+
+    #[test]
+    fn what_was_compressed_is_read_wherever_it_is_split() {
+        let zstd = zstd::encode_all(TEXT, 3).expect("written");
+        for (coding, body) in [
+            ("gzip", gzip(TEXT)),
+            (" GZIP", gzip(TEXT)),
+            ("br", BROTLI.to_vec()),
+            ("zstd", zstd),
+            ("", TEXT.to_vec()),
+        ] {
+            for piece in 1..=body.len() {
+                assert_eq!(
+                    decoded(coding, &body, piece, 1_000),
+                    (TEXT.to_vec(), false),
+                    "{coding} by {piece}"
+                );
+            }
+        }
+        assert!(Decoder::new("gzip, br", Vec::new(), 1).is_none());
+    }
+
+    #[test]
+    fn what_was_flushed_is_read_before_the_rest_comes() {
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        writer.write_all(b"data: one\n\n").expect("written");
+        writer.flush().expect("flushed");
+        let mut decoder = Decoder::new("gzip", Vec::new(), 1_000).expect("is known");
+        decoder.push(writer.get_ref());
+        assert_eq!(decoder.sink().as_slice(), b"data: one\n\n");
+    }
+
+    #[test]
+    fn damage_and_a_bomb_end_the_copy_and_nothing_else() {
+        for coding in ["gzip", "deflate", "br", "zstd"] {
+            let (_, is_broken) = decoded(coding, &[0xAB; 500], 7, 1_000);
+            assert!(is_broken, "{coding}");
+        }
+        let (read, is_broken) = decoded("gzip", &gzip(&vec![0; 1 << 20]), 64, 100_000);
+        assert!(read.len() <= 100_000 && is_broken);
     }
 }

@@ -11,12 +11,13 @@ use tracing::warn;
 
 use super::METERED;
 use super::answer::Problem;
-use super::exchange::{Exchange, Watch};
+use super::exchange::Exchange;
 use super::head;
 use super::meter::Meter;
 use super::provider::Provider;
 use super::settings::Settings;
 use super::tap::{Download, Upload};
+use super::watch::Watch;
 use crate::web::{self, Busy, Foreign};
 
 /// Who meters, in the mark.
@@ -68,6 +69,10 @@ impl Desk {
         let (mut head, body) = match answered {
             Ok(answer) => answer.into_parts(),
             Err(error) => {
+                // What was never sent is no call.
+                if error.is_connect() {
+                    watch.take().into_iter().for_each(Watch::unsent);
+                }
                 if let Some(watch) = &mut watch {
                     let class = Some("APIConnectionError".to_owned());
                     watch.end(Ended::Error(Failure { class, ..Failure::default() }));
@@ -93,7 +98,12 @@ impl Desk {
             Route::BatchResults => head.method == Method::GET,
             _ => route.is_metered() && head.method == Method::POST,
         };
-        if !is_call || head.headers.contains_key(MARK) {
+        if !is_call {
+            self.meter.passed();
+            return None;
+        }
+        if head.headers.contains_key(MARK) {
+            self.meter.left();
             return None;
         }
         let exchange = Exchange::new(route, head, self.provider.url(), self.settings.credential_from_key);

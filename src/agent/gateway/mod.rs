@@ -24,15 +24,44 @@ mod handler;
 mod head;
 mod meter;
 mod provider;
+mod reading;
+mod results;
+mod seen;
 mod serve;
 mod settings;
 mod skim;
 mod tap;
+mod watch;
 
 pub use provider::{Provider, ProviderError, Way};
-pub use serve::serve;
+pub use serve::Gateway;
 pub use settings::{Limits, Settings};
 
 /// Says who has metered a call, or is about to: on a request a middleware of the application, on an answer the
 /// layer nearest to the provider. That one counts.
 pub const METERED: &str = "x-revenium-metered";
+
+/// What a request came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CameTo {
+    /// Its event was handed over.
+    Metered,
+    /// Another layer meters it.
+    Left,
+    /// It should have been metered, and was not.
+    Lost,
+    /// It is no call: it passed, and costs nothing.
+    Passed,
+}
+
+/// Counts what the gateway does.
+pub trait Counter: Send + Sync + 'static {
+    /// A request, or a result of a batch, came to this.
+    fn came_to(&self, _what: CameTo) {}
+}
+
+/// Counts nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Uncounted;
+
+impl Counter for Uncounted {}

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use revenium_anthropic::Ended;
 
-use super::exchange::Watch;
 use super::skim::Skim;
+use super::watch::Watch;
 use crate::web::Busy;
 
 /// A request's body, on its way to the provider.
@@ -64,20 +64,22 @@ pub(super) enum Download {
 
 /// A body of the provider's. Dropped before its end, it ends the provider's answer, too.
 pub(super) struct Passed {
-    body: Incoming,
+    /// Until it is dropped.
+    body: Option<Incoming>,
     watch: Option<Watch>,
     _busy: Busy,
 }
 
 impl Download {
     pub(super) fn passed(body: Incoming, watch: Option<Watch>, busy: Busy) -> Self {
-        Self::Passed(Box::new(Passed { body, watch, _busy: busy }))
+        Self::Passed(Box::new(Passed { body: Some(body), watch, _busy: busy }))
     }
 }
 
 impl Passed {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
         let Some(watch) = &mut self.watch else { return Poll::Ready(frame) };
         match &frame {
             Some(Ok(frame)) => {
@@ -94,11 +96,9 @@ impl Passed {
 
 impl Drop for Passed {
     fn drop(&mut self) {
+        let (Some(body), Some(mut watch)) = (self.body.take(), self.watch.take()) else { return };
         // A body of a known length is not asked for its end once all of it was there.
-        let ended = if self.body.is_end_stream() { Ended::Complete } else { Ended::Cancelled };
-        if let Some(watch) = &mut self.watch {
-            watch.end(ended);
-        }
+        if body.is_end_stream() { watch.end(Ended::Complete) } else { watch.given_up(body) }
     }
 }
 
@@ -119,14 +119,14 @@ impl Body for Download {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(bytes) => bytes.is_none(),
-            Self::Passed(passed) => passed.body.is_end_stream(),
+            Self::Passed(passed) => passed.body.as_ref().is_none_or(Body::is_end_stream),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Passed(passed) => passed.body.size_hint(),
+            Self::Passed(passed) => passed.body.as_ref().map_or_else(SizeHint::default, Body::size_hint),
         }
     }
 }

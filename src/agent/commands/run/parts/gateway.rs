@@ -11,7 +11,7 @@ use super::Shell;
 use super::count::Counted;
 use crate::config::{DrainConfig, GatewayConfig, loops_into};
 use crate::exit::{Exit, Failure, OrExit};
-use crate::gateway::{Limits, Provider, Settings, Way, serve};
+use crate::gateway::{Gateway, Limits, Provider, Settings, Way};
 use crate::metrics::Via;
 use crate::tasks::{Stage, Tasks};
 use crate::web::Waiting;
@@ -40,11 +40,13 @@ pub(super) fn start(shell: &Shell, socket: &Path, tasks: &mut Tasks) -> Result<O
     if let Some(profile) = &config.profile {
         emitter = emitter.profile(profile);
     }
-    let (emitter, settings) = (emitter.build(), settings(config));
-    let observer = Arc::new(Counted::new(shell.metrics.clone(), Via::Socket));
+    let (emitter, settings) = (emitter.build(), settings(config, &shell.config.data_dir));
+    let counted = Arc::new(Counted::new(shell.metrics.clone(), Via::Socket));
+    let gateway =
+        Gateway { provider, settings, emitter: emitter.clone(), observer: counted.clone(), counter: counted };
     // Before intake stops, which takes the events of the last calls.
     tasks.spawn(Stage::Gateway, "gateway", |stop| async move {
-        serve(listener, Waiting::Ours, provider, settings, emitter.clone(), observer, stop).await;
+        gateway.serve(listener, Waiting::Ours, stop).await;
         // Dropping the last handle hands over what is left, and blocks.
         crate::tasks::blocking(move || drop(emitter)).await;
         Ok(())
@@ -67,10 +69,11 @@ pub(crate) fn provider(config: &GatewayConfig, egress: &DrainConfig) -> Result<P
 }
 
 /// What the gateway is told.
-pub(crate) fn settings(config: &GatewayConfig) -> Settings {
+pub(crate) fn settings(config: &GatewayConfig, data_dir: &Path) -> Settings {
     Settings {
         hosts: config.hosts.clone(),
         credential_from_key: config.credential_from_key,
+        state_dir: data_dir.join("gateway"),
         limits: Limits {
             connections_max: usize::try_from(config.connections_max).unwrap_or(usize::MAX),
             stop_max: config.stop_deadline,
