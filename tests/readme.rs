@@ -6,7 +6,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -113,6 +114,19 @@ impl Reader {
         Started { child, lines }
     }
 
+    /// What a process wrote into its ready file, once it is there.
+    fn ready(&self, name: &str) -> serde_json::Value {
+        let deadline = Instant::now() + AT_MOST;
+        loop {
+            let written = fs::read(self.path(name)).unwrap_or_default();
+            match serde_json::from_slice(&written) {
+                Ok(ready) => return ready,
+                Err(error) => assert!(Instant::now() < deadline, "no ready file: {error}"),
+            }
+            std::thread::yield_now();
+        }
+    }
+
     /// Commands that nothing has run.
     fn left(&self, by_script: &[&str]) -> Vec<String> {
         let script = fs::read_to_string(root().join("tests/run.sh")).expect("the script");
@@ -206,6 +220,7 @@ fn the_readmes_commands_do_what_it_says() {
         reader.run(&["export REVENIUM_METERING_API_KEY=rev_mk_0123456789abcdef0123", "revenium-agent check"]);
     assert!(checked.contains("rev_mk_…0123") && !checked.contains("456789"), "{checked}");
     the_relay(&reader);
+    the_gateway(&reader);
     a_service(&reader);
 
     let left = reader.left(&["tests/run.sh", "cargo install --locked --path ."]);
@@ -247,6 +262,43 @@ fn the_relay(reader: &Reader) {
     sandbox.stop();
 }
 
+/// The gateway before a stand-in for Anthropic, and a client with curl. No agent is there.
+fn the_gateway(reader: &Reader) {
+    let anthropic = TcpListener::bind("127.0.0.1:0").expect("listens");
+    let url = format!("http://{}", anthropic.local_addr().expect("has an address"));
+    std::thread::spawn(move || {
+        let (mut stream, _) = anthropic.accept().expect("accepted");
+        let (mut came, mut bytes) = (Vec::new(), [0; 4096]);
+        while !came.ends_with(b"]}") {
+            let count = stream.read(&mut bytes).expect("sent");
+            came.extend_from_slice(&bytes[..count]);
+        }
+        let body = r#"{"id":"msg_1","type":"message","model":"claude-sonnet-4","content":[],"stop_reason":"end_turn","usage":{"input_tokens":8,"output_tokens":3}}"#;
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+        write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).expect("answered");
+        // Until the gateway closes it.
+        let _ = stream.read(&mut bytes);
+    });
+    let more = format!("--listen 127.0.0.1:0 --provider-url {url} --ready-file gateway-ready");
+    let gateway = reader.start("revenium-agent gateway", &more);
+    let ready = reader.ready("gateway-ready");
+    let lines = [
+        "export ANTHROPIC_BASE_URL=http://127.0.0.1:8794",
+        r#"curl -s http://127.0.0.1:8794/v1/messages -H "x-api-key: $ANTHROPIC_API_KEY" -H 'anthropic-version: 2023-06-01' -H 'content-type: application/json' -H 'x-revenium-organization-name: acme' -d '{"model":"claude-sonnet-4","max_tokens":16,"messages":[{"role":"user","content":"Hello"}]}'"#,
+    ];
+    let script = format!("ANTHROPIC_API_KEY=sk-ant-0\n{}", reader.script(&lines));
+    let script = script.replace("127.0.0.1:8794", ready["gateway"].as_str().expect("an address"));
+    let output = reader.shell(&script).output().expect("sh runs");
+    assert!(output.status.success() && said(&output).contains(r#""output_tokens":3"#), "{}", said(&output));
+    gateway.stop();
+    let spool = reader.path("spool");
+    let files =
+        fs::read_dir(&spool).expect("made").map(|entry| fs::read_to_string(entry.expect("listed").path()));
+    let events: String = files.map(|text| text.unwrap_or_default()).collect();
+    assert!(events.contains("\"msg_1\"") && events.contains("acme"), "{events}");
+    fs::remove_dir_all(spool).expect("removed");
+}
+
 /// An agent with a key, as a user would have it; its upstream is nobody.
 fn a_service(reader: &Reader) {
     let folder = reader.path(".config/revenium-agent");
@@ -257,15 +309,7 @@ fn a_service(reader: &Reader) {
     );
     fs::write(folder.join("config.toml"), config).expect("written");
     let agent = reader.start("revenium-agent run", "--ready-file ready");
-    let deadline = Instant::now() + AT_MOST;
-    let ready: serde_json::Value = loop {
-        let written = fs::read(reader.path("ready")).unwrap_or_default();
-        match serde_json::from_slice(&written) {
-            Ok(ready) => break ready,
-            Err(error) => assert!(Instant::now() < deadline, "no ready file: {error}"),
-        }
-        std::thread::yield_now();
-    };
+    let ready = reader.ready("ready");
     ready["admin"].as_str().expect("an address").clone_into(&mut reader.admin.borrow_mut());
 
     let event = r#"{"model":"claude-sonnet-4","inputTokenCount":1,"outputTokenCount":2}"#;

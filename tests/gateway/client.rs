@@ -68,7 +68,7 @@ impl Client {
         let has = |what: &str| head.to_ascii_lowercase().contains(what);
         let length = head.lines().filter_map(|line| line.split_once(':'));
         let length = length.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-        let is_empty = is_to_head || has(" 204 ") || has(" 304 ");
+        let is_empty = is_to_head || [" 100 ", " 204 ", " 304 "].iter().any(|status| has(status));
         let mut body = Vec::new();
         if is_empty {
             return Answer { head, body, is_whole: true };

@@ -53,13 +53,13 @@ pub(super) struct Decoder<S: Sink> {
 }
 
 impl<S: Sink> Decoder<S> {
-    /// For the body whose `Content-Encoding` this is, of at most `bytes_max` decompressed bytes; `None` if it
-    /// cannot be read here.
+    /// For the body whose `Content-Encoding` this is; `None` if it cannot be read here. What is compressed is read
+    /// up to `bytes_max` decompressed bytes.
     pub(super) fn new(coding: &str, sink: S, bytes_max: u64) -> Option<Self> {
         let sink = Counted { sink, left: bytes_max };
         let mut is_broken = false;
         let coding = match coding.trim().to_ascii_lowercase().as_str() {
-            "" | "identity" => Coding::Identity(sink),
+            "" | "identity" => Coding::Identity(Counted { left: u64::MAX, ..sink }),
             "gzip" | "x-gzip" => Coding::Gzip(Box::new(MultiGzDecoder::new(sink))),
             "deflate" => Coding::Deflate(Box::new(ZlibDecoder::new(sink))),
             "br" => Coding::Brotli(Box::new(DecompressorWriter::new(sink, BUFFER_BYTES))),

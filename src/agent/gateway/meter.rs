@@ -180,7 +180,11 @@ impl Books {
 
     fn call(&self, exchange: Exchange, ended: Ended) {
         let route = exchange.route;
+        let came_whole = ended == Ended::Complete;
         let call = exchange.into_call(ended);
+        if came_whole && call.response.ended == Ended::Cut {
+            self.warn("the answer of a call could not be read; what was read of it is billed as partial");
+        }
         if route == Route::Other && call.response.usage.is_none() {
             return self.counter.came_to(CameTo::Passed);
         }

@@ -82,7 +82,8 @@ impl Watch {
         let Some(exchange) = &mut self.exchange else { return };
         let (outcomes, odd) = exchange.outcomes(is_at_end);
         for outcome in outcomes {
-            if let Some(response) = outcome.response {
+            // What failed within a batch cost nothing, and names no model.
+            if let Some(response) = outcome.response.filter(|response| response.ended == Ended::Complete) {
                 let call = exchange.call_of(outcome.custom_id, response);
                 self.meter.finish(Finished::Result(Box::new(call)));
             }

@@ -13,8 +13,7 @@ use tokio::task::JoinHandle;
 use super::{Limits, Settings, Tenants, serve};
 use crate::intake::tests::fake::{FakeQueue, Tally};
 use crate::queue::*;
-use crate::tasks::Stop;
-use crate::web::Waiting::Ours;
+use crate::{tasks::Stop, web::Waiting::Ours};
 
 const COMPLETIONS: &str = "/meter/v2/ai/completions";
 const EVENT: &str =
