@@ -92,12 +92,16 @@ impl<'a> Facts<'a> {
             usage,
             ending,
         };
+        if facts.model().trim().is_empty() {
+            let message =
+                "call.model is missing; send the model that answered, or in call.request the one asked for";
+            return Err(invalid(Some("call.model"), message));
+        }
         facts.look_for_oddities(&line);
         Ok(facts)
     }
 
-    /// The model that answered, else the one that was asked for; empty if neither is known, which freezing
-    /// refuses.
+    /// The model that answered, else the one that was asked for; empty if neither is known.
     pub(crate) fn model(&self) -> String {
         let said = self.call.text("model").filter(|model| !model.trim().is_empty());
         said.or_else(|| self.request.text("model")).unwrap_or_default()

@@ -2,6 +2,7 @@
 //! without changing a digit.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
@@ -119,18 +120,16 @@ pub(crate) fn quoted(text: &str) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     text: String,
-    names: Vec<String>,
+    names: BTreeSet<String>,
 }
 
 impl Writer {
     /// Adds a member with a raw value.
     pub(crate) fn put(&mut self, name: &str, raw: &str) {
-        if self.names.iter().any(|known| known == name) {
-            return;
+        if self.names.insert(name.to_owned()) {
+            self.text.push(if self.text.is_empty() { '{' } else { ',' });
+            self.text.extend([&*quoted(name), ":", raw]);
         }
-        self.text.push(if self.names.is_empty() { '{' } else { ',' });
-        self.text.extend([&*quoted(name), ":", raw]);
-        self.names.push(name.to_owned());
     }
 
     /// Adds a member with a raw value, if there is one.
@@ -147,7 +146,7 @@ impl Writer {
 
     /// The object; None if nothing was added.
     pub(crate) fn finish(self) -> Option<String> {
-        (!self.names.is_empty()).then(|| self.text + "}")
+        (!self.text.is_empty()).then(|| self.text + "}")
     }
 }
 

@@ -22,9 +22,9 @@ fn what_is_no_call_is_refused_in_words() {
             "call.usage states neither input_tokens nor output_tokens; send the provider's usage, or in ended that the answer did not come whole",
         ),
         (
-            r#"{"call":{"ended":"error"}}"#,
-            "model",
-            "model is missing; send the model's name as the provider returned it",
+            r#"{"call":{"ended":"error","request":{"model":" "}}}"#,
+            "call.model",
+            "call.model is missing; send the model that answered, or in call.request the one asked for",
         ),
         (
             r#"{"profile":"no/t one","call":{"model":"claude","ended":"error"}}"#,
