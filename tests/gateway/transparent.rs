@@ -261,3 +261,24 @@ fn a_connection_serves_one_request_after_the_other_and_so_does_the_provider_s() 
     assert_eq!((provider.connections(), provider.got().len()), (1, 20));
     gateway.stop();
 }
+
+#[test]
+fn a_client_of_http_2_is_served_in_it() {
+    let home = Home::new();
+    let stream =
+        [provider::STREAM.to_vec(), provider::message_start("msg_1", 25), provider::message_end(15)].concat();
+    let provider = Provider::saying(stream);
+    let gateway = Gateway::start(&home, &provider);
+    let url = format!("http://{}/v1/messages", gateway.address());
+    let fields = ["-H", "x-api-key: sk-ant-1", "-H", "te: trailers", "-d", r#"{"model":"m","stream":true}"#];
+    let mut curl = std::process::Command::new("curl");
+    let told =
+        curl.args(["-s", "--http2-prior-knowledge", "-w", "%{http_version}", &url]).args(fields).output();
+    let told = String::from_utf8(told.expect("curl runs").stdout).expect("UTF-8");
+    assert!(told.starts_with("event: message_start") && told.ends_with("\n2"), "{told}");
+    let got = provider.got();
+    assert!(got[0].head.to_lowercase().contains(&format!("host: {}\r\n", provider.address())), "{got:?}");
+    assert_eq!(got[0].body, br#"{"model":"m","stream":true}"#);
+    let events = gateway.metered(&home);
+    assert_eq!(events.iter().map(crate::gateway::outline).collect::<Vec<_>>(), [("msg_1", "END", 25, 15)]);
+}

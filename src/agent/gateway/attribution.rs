@@ -41,10 +41,8 @@ pub(super) fn metadata(headers: &HeaderMap, credential_from_key: bool) -> Option
         // Of a field that comes twice the first counts.
         members.entry(name).or_insert(value);
     }
-    if credential_from_key && !members.contains_key(CREDENTIAL_NAME) {
-        if let Some(key) = key(headers) {
-            members.insert(CREDENTIAL_NAME.to_owned(), Value::String(fingerprint(key)));
-        }
+    if let Some(key) = key(headers).filter(|_| credential_from_key) {
+        members.entry(CREDENTIAL_NAME).or_insert_with(|| Value::String(fingerprint(key)));
     }
     (!members.is_empty()).then(|| Value::Object(members).to_string())
 }

@@ -25,7 +25,9 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// Headers of a request.
     pub headers_max: usize,
-    /// How long a connection may be without a complete head: a slow one, or none at all.
+    /// Requests at a time on one connection of HTTP/2.
+    pub streams_max: u32,
+    /// How long a connection of HTTP/1.1 may be without a complete head: a slow one, or none at all.
     pub head_time_max: Duration,
     /// When stopping: how long idle connections are still read from, for requests on their way.
     pub stop_linger: Duration,
@@ -44,6 +46,7 @@ impl Default for Limits {
             // Claude Code sends about 2 KiB; larger bodies are read in pieces of this.
             head_bytes_max: 64 << 10,
             headers_max: 128,
+            streams_max: 100,
             // Longer than clients keep connections that they don't use (Go: 90 s), so that they close first.
             head_time_max: Duration::from_secs(100),
             stop_linger: Duration::from_millis(100),
