@@ -1,7 +1,7 @@
 //! What a long outage of the upstream costs: a million events that wait.
 //!
-//! Resident memory once it is quiet, bytes on disk, and the time to reopen after kill -9. Marks:
-//! 100 MiB resident and idle; reopened within a second.
+//! Resident memory once it is quiet, bytes on disk, the time to reopen after kill -9, and to make the
+//! index anew. Marks: 100 MiB resident and idle; reopened within a second.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -71,6 +71,7 @@ fn main() {
         row(what, format!("{took:.2} s"), "mark, 1 s", marked(took / REOPEN_S_MAX, Some(1.0), true));
         row("", String::new(), "floor, flushes", marked(took / flush, None, false));
     }
+    row("index made anew", format!("{:.2} s", make_anew(&home, mode).as_secs_f64()), "", String::new());
     println!("\nbacklog: {} events of {EVENT_BYTES} bytes wait, upstream closed", sent.events);
     table.print();
 }
@@ -83,10 +84,7 @@ fn reopen(home: &Home, mode: Mode) -> (Duration, Duration, f64) {
         let began = Instant::now();
         let agent = home.start();
         started.push(began.elapsed());
-        while agent.get("/readyz").0 != 200 {
-            assert!(began.elapsed() < Duration::from_secs(60), "it is never ready:\n{}", agent.log());
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        wait_ready(&agent, began);
         ready.push(began.elapsed());
         if round == rounds {
             wait_quiet(&agent);
@@ -95,6 +93,30 @@ fn reopen(home: &Home, mode: Mode) -> (Duration, Duration, f64) {
         agent.kill();
     }
     (median(&started), median(&ready), resident)
+}
+
+/// The median of the time to readiness when the index is gone.
+fn make_anew(home: &Home, mode: Mode) -> Duration {
+    let mut took = Vec::new();
+    for _ in 0..mode.pick(1, 3) {
+        let store = home.path("data").join("store");
+        for name in harness::names(&store).iter().filter(|name| name.starts_with("index-")) {
+            std::fs::remove_dir_all(store.join(name)).expect("removed");
+        }
+        let began = Instant::now();
+        let agent = home.start();
+        wait_ready(&agent, began);
+        took.push(began.elapsed());
+        agent.kill();
+    }
+    median(&took)
+}
+
+fn wait_ready(agent: &Agent, began: Instant) {
+    while agent.get("/readyz").0 != 200 {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is never ready:\n{}", agent.log());
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn wait_quiet(agent: &Agent) {

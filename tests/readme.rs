@@ -5,10 +5,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -219,6 +219,7 @@ fn the_readmes_commands_do_what_it_says() {
     let checked =
         reader.run(&["export REVENIUM_METERING_API_KEY=rev_mk_0123456789abcdef0123", "revenium-agent check"]);
     assert!(checked.contains("rev_mk_…0123") && !checked.contains("456789"), "{checked}");
+    set_up(&reader);
     the_relay(&reader);
     the_gateway(&reader);
     a_service(&reader);
@@ -237,6 +238,40 @@ fn python_meters(reader: &Reader) {
     let output =
         output.unwrap_or_else(|error| panic!("cannot run python3 ({error}); apt-get install python3"));
     assert!(output.status.success(), "{}", said(&output));
+}
+
+/// A user sets an agent up, whose upstream is a stand-in; root would set up this machine's.
+fn set_up(reader: &Reader) {
+    let mut sandbox = Command::new(env!("CARGO_BIN_EXE_revenium-agent"));
+    sandbox.args([
+        "sandbox",
+        "--with-stdin",
+        "--listen",
+        "127.0.0.1:0",
+        "--key",
+        "rev_mk_0123456789abcdef0123=team",
+    ]);
+    let mut sandbox = sandbox.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut line = String::new();
+    BufReader::new(sandbox.stdout.take().expect("piped"))
+        .read_line(&mut line)
+        .expect("says where it listens");
+    let said: serde_json::Value = serde_json::from_str(&line).expect("is JSON");
+    let url = format!("http://{}", said["sandbox"].as_str().expect("an address"));
+    let lines = ["export REVENIUM_METERING_API_KEY=rev_mk_0123456789abcdef0123", "revenium-agent setup"];
+    let user = format!("unshare --user --map-user=1000 --map-group=1000 -- revenium-agent setup --url {url}");
+    let script = reader.script(&lines).replace("revenium-agent setup", &user);
+    let output = reader.shell(&script).output().expect("sh runs");
+    assert!(
+        output.status.success() && self::said(&output).contains("accepted it (201"),
+        "{}",
+        self::said(&output)
+    );
+    assert!(reader.path(".config/revenium-agent/key").exists(), "{}", self::said(&output));
+    // What follows has a configuration of its own.
+    fs::remove_dir_all(reader.path(".config")).expect("removed");
+    drop(sandbox.stdin.take());
+    assert!(sandbox.wait().expect("ends").success());
 }
 
 /// The relay in front of a sandbox, and a client with curl.
@@ -319,6 +354,10 @@ fn a_service(reader: &Reader) {
         "revenium-agent send - < events.jsonl",
     ]);
     assert_eq!(sent, "durable: 1 event\ndurable: 2 events\n");
+    fs::write(reader.path("app.py"), "import os; print(os.environ['REVENIUM_AGENT_SOCKET'])\n")
+        .expect("written");
+    let told = reader.run(&["revenium-agent exec -- python3 app.py"]);
+    assert_eq!(told.trim(), reader.path("agent.sock").display().to_string());
     let spool = reader.path(".local/state/revenium/spool");
     fs::create_dir_all(&spool).expect("made");
     let producer = revenium_event::Producer::from_bytes([7; 16]);
@@ -334,8 +373,23 @@ fn a_service(reader: &Reader) {
     assert!(said(&status).contains("4 waiting"), "{}", said(&status));
     let metrics = reader.run(&["curl -s http://127.0.0.1:8792/metrics"]);
     assert!(metrics.contains("revenium_agent_events_committed_total 4"), "{metrics}");
+    a_doctor(reader, &folder);
     dead_letters(reader);
     agent.stop();
+}
+
+/// What it says of a key file that everybody can read.
+fn a_doctor(reader: &Reader, folder: &Path) {
+    let config = fs::read_to_string(folder.join("config.toml")).expect("read");
+    let with_key = format!("{config}profiles.default.api_key_file = \"key\"\n");
+    fs::write(folder.join("config.toml"), with_key).expect("written");
+    fs::write(folder.join("key"), "rev_mk_0123456789abcdef0123").expect("written");
+    fs::set_permissions(folder.join("key"), Permissions::from_mode(0o644)).expect("mode set");
+    let ended = reader.try_to(&["revenium-agent doctor"]);
+    fs::write(folder.join("config.toml"), config).expect("written");
+    assert_eq!(ended.status.code(), Some(78), "{}", said(&ended));
+    let shown = said(&ended).replace(&folder.display().to_string(), "/etc/revenium-agent");
+    assert!(shown.contains(&blocks("text")[1]), "{shown}");
 }
 
 /// Two events for a profile that is not there: one is mended, one is given up.

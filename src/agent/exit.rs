@@ -3,13 +3,15 @@
 //! | code | meaning | what to do |
 //! |---|---|---|
 //! | 0 | did what was asked | |
-//! | 1 | a command failed, `status`: degraded, or `flush`: the deadline came first | read the message |
-//! | 2 | the command line is wrong, or no agent answers `status`, `dlq`, `profile` or `flush` | `--help`; start the agent |
+//! | 1 | a command failed, `status`: degraded, `doctor`: a problem, `setup`: Revenium did not take the test event, or `flush`: the deadline came first | read the message |
+//! | 2 | the command line is wrong, `setup` has no key, or no agent answers `status`, `dlq`, `profile` or `flush` | `--help`; start the agent |
 //! | 3 | `send`: no agent was reached, or it stopped answering | start the agent, or name its socket |
 //! | 70 | a bug in the agent | report it with the log |
 //! | 74 | the disk or a socket failed | look at the disk, the path, its owner |
 //! | 75 | for now: another agent holds the data directory or the address | try again later |
 //! | 78 | the configuration is wrong | `revenium-agent check` |
+//! | 126 | `exec`: the command cannot be run | its mode, its format |
+//! | 127 | `exec`: there is no such command | its name, `PATH` |
 //! | 130 | a second signal ended it before it had stopped | acknowledged events are safe |
 
 use std::fmt;
@@ -21,7 +23,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Did what was asked.
     Ok = 0,
-    /// A command failed; `status`: the agent is degraded.
+    /// A command failed; `status`: the agent is degraded; `doctor`: there is a problem.
     Failure = 1,
     /// The command line is wrong, or no agent answers a command that asks one.
     Usage = 2,
@@ -33,8 +35,21 @@ pub enum Exit {
     Temporary = 75,
     /// The configuration is wrong.
     Config = 78,
+    /// `exec`: the command cannot be run, as shells say it.
+    NotRunnable = 126,
+    /// `exec`: there is no such command, as shells say it.
+    NotFound = 127,
     /// Ended by a second signal, before it had stopped.
     Interrupted = 130,
+}
+
+/// The rows of the table above: code, meaning, what to do.
+pub(crate) fn table() -> impl Iterator<Item = [&'static str; 3]> {
+    let rows = include_str!("exit.rs").lines().filter_map(|line| line.strip_prefix("//! |")).skip(2);
+    rows.map(|row| {
+        let mut cells = row.split('|').map(str::trim);
+        std::array::from_fn(|_| cells.next().unwrap_or_default())
+    })
 }
 
 impl From<Exit> for ExitCode {
@@ -87,5 +102,13 @@ mod tests {
         let failure = result.or_exit(Exit::Io, "cannot open /data").expect_err("is an error");
         assert_eq!(failure.to_string(), "cannot open /data: no such disk");
         assert_eq!(failure.exit as u8, 74);
+    }
+
+    #[test]
+    fn the_table_is_read_row_by_row() {
+        let rows: Vec<_> = table().collect();
+        assert_eq!(rows[0], ["0", "did what was asked", ""]);
+        assert_eq!(rows[4], ["70", "a bug in the agent", "report it with the log"]);
+        assert_eq!(rows.last().map(|row| row[0]), Some("130"));
     }
 }

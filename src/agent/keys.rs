@@ -113,8 +113,13 @@ pub fn check(text: &str) -> Result<Secret, KeyError> {
 /// Refuses a file that others can read: group bits are only for files of root, which no
 /// service user can chmod and which Kubernetes gives to a pod through its group.
 pub fn check_mode(path: &Path, meta: &Metadata) -> Result<(), KeyError> {
+    check_mode_for(path, meta, rustix::process::geteuid().as_raw())
+}
+
+/// The same for an agent that runs as the user `uid`.
+pub fn check_mode_for(path: &Path, meta: &Metadata, uid: u32) -> Result<(), KeyError> {
     let mode = meta.mode() & 0o7777;
-    let exposed = if meta.uid() == 0 && rustix::process::geteuid().as_raw() != 0 { 0o027 } else { 0o077 };
+    let exposed = if meta.uid() == 0 && uid != 0 { 0o027 } else { 0o077 };
     if mode & exposed == 0 { Ok(()) } else { Err(KeyError::Exposed { path: path.to_owned(), mode }) }
 }
 

@@ -1,7 +1,8 @@
 //! Log lines on stderr: as text, as JSON, or as the journal likes them.
 //!
 //! Our own crates log at the configured level; others only from WARN up, since their debug lines
-//! may quote what they send. Colours only on a terminal, and never with `NO_COLOR` set.
+//! may quote what they send. Colours only on a terminal, and never with `NO_COLOR` set. Lines go above the
+//! bar that a long start shows there.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -17,11 +18,12 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{LogFormat, LogLevel, LoggingConfig};
+use crate::progress::line;
 
 /// Starts logging, once per process.
 pub fn init(config: LoggingConfig) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing::subscriber::set_global_default(subscriber(config, colours, io::stderr))
+    tracing::subscriber::set_global_default(subscriber(config, colours, || line::Above))
 }
 
 /// What turns events into lines on `writer`.

@@ -46,6 +46,35 @@ impl Names {
         format!("group {}", self.group_name(gid).map_or_else(|| gid.to_string(), str::to_owned))
     }
 
+    /// The number of a group.
+    pub(crate) fn gid(&self, group: &str) -> Option<u32> {
+        let mut lines = self.group.lines().map(|line| line.split(':'));
+        lines.find_map(|mut fields| (fields.next()? == group).then(|| fields.nth(1)?.parse().ok())?)
+    }
+
+    /// Whether the user may read `path`, by its mode and those of the folders above it.
+    pub(crate) fn may_read(&self, uid: u32, path: &Path) -> bool {
+        let may = |path: &Path, bit: u32| {
+            let Ok(found) = std::fs::metadata(path) else { return false };
+            let bit = match () {
+                () if found.uid() == uid => bit << 6,
+                () if self.is_of(uid, found.gid()) => bit << 3,
+                () => bit,
+            };
+            found.mode() & bit != 0
+        };
+        uid == 0 || may(path, 0o4) && path.ancestors().skip(1).all(|dir| may(dir, 0o1))
+    }
+
+    /// Whether the group is the user's own, or one that lists it.
+    fn is_of(&self, uid: u32, gid: u32) -> bool {
+        let ids = |line: &str| {
+            let mut ids = line.split(':').skip(2).map(|id| id.parse::<u32>().ok());
+            Some((ids.next()??, ids.next()??))
+        };
+        self.passwd.lines().any(|line| ids(line) == Some((uid, gid))) || self.is_listed(uid, gid)
+    }
+
     /// Whether the user is listed as a member of the group: the next login has it, this one may not.
     pub(crate) fn is_listed(&self, uid: u32, gid: u32) -> bool {
         let Some(user) = self.user_name(uid) else { return false };

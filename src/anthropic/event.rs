@@ -63,6 +63,16 @@ pub fn freeze(line: &[u8], identity: &Identity<'_>, minted: &Minted) -> Result<V
     Ok(events)
 }
 
+/// Whether a line has a `call`, and so is for [`freeze()`] rather than for that of an event.
+pub fn is_call(line: &[u8]) -> bool {
+    // Most lines are events; they cost a look and no parse.
+    if memchr::memmem::find(line, b"\"call\"").is_none() {
+        return false;
+    }
+    let line = std::str::from_utf8(line).ok().and_then(|line| Members::read(line.trim()));
+    line.is_some_and(|line| line.get("call").is_some())
+}
+
 /// What the call's own event has and those of its passes do not.
 fn own(facts: &mut Facts<'_>, event: &mut Writer) {
     facts.usage.put_amounts(event);

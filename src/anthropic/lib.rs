@@ -36,7 +36,7 @@ mod stream;
 mod usage;
 
 pub use call::{Call, Prompts, Request};
-pub use event::freeze;
+pub use event::{freeze, is_call};
 pub use response::{Ended, Failure, Response};
 pub use route::Route;
 pub use stream::{By, Stream};

@@ -87,7 +87,10 @@ impl<'a> Draft<'a> {
         let reserved = [
             (Field::N, "n numbers a line and stands once, at its top; send it unescaped"),
             (Field::Hello, "hello is a line of its own, the first one"),
-            (Field::Call, "call facts are not taken by this release; send the event's own members"),
+            (
+                Field::Call,
+                "call must be an object, the facts of one call; send it unescaped, or the event's own members",
+            ),
         ];
         for (field, message) in reserved {
             if self.place(field).is_some() {

@@ -18,10 +18,7 @@ pub(crate) fn of_index(shared: &Shared) -> Option<Checkpoint> {
     let index = guard.as_ref().filter(|i| i.has_followed(0))?;
     let at = index.at();
     let table = lock(&shared.table);
-    let end = |listed: &Listed| match listed.until {
-        Until::Sealed(end) if listed.segment.ordinal != table.active => end,
-        _ => 0,
-    };
+    let end = |listed: &Listed| if listed.segment.ordinal == table.active { 0 } else { end_of(listed) };
     Some(Checkpoint {
         ordinal: at.ordinal,
         offset: at.offset,
@@ -30,6 +27,14 @@ pub(crate) fn of_index(shared: &Shared) -> Option<Checkpoint> {
         segments: table.segments.iter().map(|(ordinal, listed)| (*ordinal, end(listed))).collect(),
         ..Checkpoint::default()
     })
+}
+
+/// Where the log left a segment; 0 if that is not known.
+pub(crate) fn end_of(listed: &Listed) -> u64 {
+    match listed.until {
+        Until::Sealed(end) => end,
+        Until::AtLeast(_) | Until::Unknown => 0,
+    }
 }
 
 fn retirements(directory: &[u8]) -> Vec<u64> {
@@ -45,22 +50,26 @@ fn retirements(directory: &[u8]) -> Vec<u64> {
 pub(crate) struct Found {
     pub(crate) at: Pos,
     pub(crate) checkpoint: Checkpoint,
+    /// Segments that were retired since. The file of one may still be there, and end where it says.
+    pub(crate) retired: HashSet<u64>,
 }
 
-/// The last checkpoint in these segments, given newest first. Segments that were retired since are
-/// taken out of it.
-pub(crate) fn latest(newest_first: impl Iterator<Item = Listed>) -> io::Result<Option<Found>> {
+/// The last checkpoint in these segments, given newest first. `passed` is told of bytes as they are passed.
+pub(crate) fn latest(
+    newest_first: impl Iterator<Item = Listed>,
+    mut passed: impl FnMut(u64),
+) -> io::Result<Option<Found>> {
     let mut retired = HashSet::new();
     for listed in newest_first {
         let mut latest = None;
         let mut offset = FIRST_CHUNK;
         loop {
+            let before = offset;
             match scan::step(&listed.segment, offset, listed.until, None)? {
                 Step::Chunk(at, directory) => {
                     match at.header.kind {
                         ChunkKind::Checkpoint => {
-                            let decoded = v1::decode(&directory).ok();
-                            latest = decoded.map(|checkpoint| Found { at: at.pos, checkpoint }).or(latest);
+                            latest = v1::decode(&directory).ok().map(|found| (at.pos, found)).or(latest);
                         }
                         ChunkKind::Notes => retired.extend(retirements(&directory)),
                         ChunkKind::Records | ChunkKind::Relocation => {}
@@ -70,10 +79,10 @@ pub(crate) fn latest(newest_first: impl Iterator<Item = Listed>) -> io::Result<O
                 Step::Hole(to) => offset = to,
                 Step::End => break,
             }
+            passed(offset - before);
         }
-        if let Some(mut latest) = latest {
-            latest.checkpoint.segments.retain(|(ordinal, _)| !retired.contains(ordinal));
-            return Ok(Some(latest));
+        if let Some((at, checkpoint)) = latest {
+            return Ok(Some(Found { at, checkpoint, retired }));
         }
     }
     Ok(None)

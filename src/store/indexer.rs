@@ -14,6 +14,7 @@ use revenium_migrations::log_v1::{Checkpoint, Gone};
 use crate::checkpoint;
 use crate::chunk::{Chain, ChunkAt};
 use crate::index::{self, Batch, Doubt, Ended, Index};
+use crate::progress::Way;
 use crate::quarantine;
 use crate::scan::{self, FIRST_CHUNK, Step};
 use crate::segment::{Begins, Pos};
@@ -45,7 +46,7 @@ pub(crate) fn run(shared: &Arc<Shared>, tail: (Pos, Chain)) {
         };
         tracing::warn!(%doubt, "the index is not trusted any more");
         *lock(&shared.index) = None;
-        shared.followed.change(|f| f.ready = false);
+        shared.followed.change(|f| (f.ready, f.way) = (false, None));
         if let Doubt::Log(_) = doubt {
             // The disk failed a read: sled is not to blame.
             anew = false;
@@ -127,29 +128,32 @@ fn open(shared: &Arc<Shared>, anew: bool) -> Result<(), Doubt> {
         drop(index);
         return Err(Doubt::Mismatch("it has followed a log that is not there".into()));
     }
+    let mut is_anew = false;
     if at == Pos::default() {
         let listed = lock(&shared.table).segments.values().next().cloned();
         let listed = listed.expect("the active segment is in the table");
         let first = Pos { ordinal: listed.segment.ordinal, offset: FIRST_CHUNK };
-        if durable != first {
-            add(&shared.counters.index_rebuilds, 1);
-            tracing::info!("the index is made anew from the log");
-        }
+        is_anew = durable != first;
+        add(&shared.counters.index_rebuilds, u64::from(is_anew));
         let link = match listed.segment.begins().map_err(Doubt::Log)? {
             Begins::With(header) => Some(Chain { next_seq: header.first_seq, crc: header.prev_crc }),
             Begins::TooNew(_) | Begins::WithoutHeader => None,
         };
         index.begin_rebuild(first, link, latest_checkpoint(shared)?)?;
     }
+    let way = Way::begin(shared, index.at(), is_anew);
     *lock(&shared.index) = Some(index);
+    shared.followed.change(|f| (f.at, f.way) = (way.from, Some(way)));
     Ok(())
 }
 
-/// The last checkpoint in the log.
+/// The last checkpoint in the log, without the segments that were retired since.
 fn latest_checkpoint(shared: &Shared) -> Result<Option<Checkpoint>, Doubt> {
     let ordinals: Vec<u64> = lock(&shared.table).segments.keys().rev().copied().collect();
-    let latest = checkpoint::latest(ordinals.into_iter().filter_map(|o| shared.listed(o)));
-    Ok(latest.map_err(Doubt::Log)?.map(|found| found.checkpoint))
+    let latest = checkpoint::latest(ordinals.into_iter().filter_map(|o| shared.listed(o)), |_| ());
+    let Some(mut found) = latest.map_err(Doubt::Log)? else { return Ok(None) };
+    found.checkpoint.segments.retain(|(ordinal, _)| !found.retired.contains(ordinal));
+    Ok(Some(found.checkpoint))
 }
 
 /// Applies some chunks; true when the durable end is reached.
@@ -183,10 +187,14 @@ fn turn(shared: &Arc<Shared>, tail: (Pos, Chain), told: &mut Pos) -> Result<bool
     let at = index.at();
     *told = at.max(*told);
     drop(guard);
-    shared.followed.change(|f| {
+    let way = shared.followed.change(|f| {
         f.at = at;
         f.ready |= newly_ready;
+        f.way.filter(|_| newly_ready)
     });
+    if let Some(way) = way {
+        way.end(shared);
+    }
     shared.changed.notify_one();
     Ok(caught_up)
 }
@@ -216,9 +224,6 @@ fn one_step(shared: &Shared, index: &mut Index, batch: &mut Batch, ended: &mut E
             let Some(next) = next else { return Ok(false) };
             if next > at.ordinal + 1 && index.segments_are_absent(at.ordinal, next)? {
                 index.forget_chain();
-            }
-            if index.is_rebuilding() {
-                tracing::info!(segment = next, last = durable.ordinal, "making the index anew");
             }
             index.go_to(Pos { ordinal: next, offset: FIRST_CHUNK });
         }

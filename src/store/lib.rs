@@ -30,6 +30,7 @@ mod indexer;
 mod maintainer;
 mod options;
 mod prepare;
+mod progress;
 mod quarantine;
 mod ranges;
 mod recover;
@@ -46,6 +47,7 @@ mod watermark;
 
 pub use error::{AppendError, ReadError};
 pub use options::{OnFlush, Options, Tap};
+pub use progress::{IndexStage, Opening, Progress};
 pub use recover::OpenError;
 pub use stats::{LaneStats, Ledger, QueueStats};
 pub use store::{STATE_BYTES_MAX, Store};

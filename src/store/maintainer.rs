@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use revenium_migrations::log_v1::{Note, Notes};
+
 use crate::retire;
 use crate::segment::Pos;
 use crate::shared::{JobChunk, Listed, Shared, lock};
@@ -25,8 +27,10 @@ pub(crate) struct Maintainer {
     pub(crate) checkpoint_at: Pos,
     /// No segment goes while the ledger does not balance, unless a rebuild did not mend it.
     pub(crate) rebuilt_for_balance: bool,
-    /// A retired segment's file that could not be recycled: no other goes before it.
-    pub(crate) left_behind: Option<std::path::PathBuf>,
+    /// Where the last copies of records that were moved end.
+    pub(crate) moved_to: Pos,
+    /// A retired segment whose file could not be recycled: no other goes before it.
+    pub(crate) left_behind: Option<Listed>,
 }
 
 impl Maintainer {
@@ -52,14 +56,22 @@ impl Maintainer {
             self.checkpoint_at = at;
         }
         if let Some(sparse) = relocate::candidate(&self.shared) {
-            relocate::survivors_of(&self.shared, &sparse);
+            relocate::survivors_of(self, &sparse);
         }
         retire::settled_segments(self);
     }
 
-    fn write_checkpoint(&self) -> Option<Pos> {
-        let checkpoint = checkpoint::of_index(&self.shared)?;
-        self.shared.run_job(vec![JobChunk::Checkpoint(checkpoint)]).ok()
+    pub(crate) fn write_checkpoint(&self) -> Option<Pos> {
+        let mut checkpoint = checkpoint::of_index(&self.shared)?;
+        let mut job = Vec::new();
+        if let Some(left) = &self.left_behind {
+            // It has to be known where the file ends while it is there, and it may go at any time.
+            checkpoint.segments.push((left.segment.ordinal, checkpoint::end_of(left)));
+            let notes = vec![Note::Retired(vec![left.segment.ordinal])];
+            job.push(JobChunk::Notes(Notes { carried: true, notes }));
+        }
+        job.push(JobChunk::Checkpoint(checkpoint));
+        self.shared.run_job(job).ok()
     }
 
     pub(crate) fn flush_index(&self) {

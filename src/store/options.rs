@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::progress::Opening;
+
 /// How a store is laid out and bounded.
 #[derive(Clone)]
 pub struct Options {
@@ -50,6 +52,8 @@ pub struct Options {
     pub quarantine_bytes_max: u64,
     /// Told how long each flush took, on the committer's thread: it must be quick.
     pub on_flush: Option<OnFlush>,
+    /// Counts how far opening has come, for whoever waits meanwhile.
+    pub opening: Arc<Opening>,
     /// Stands between the log's files and the kernel; for tests that lose or fail writes.
     pub tap: Option<Arc<dyn Tap>>,
 }
@@ -79,6 +83,7 @@ impl Options {
             kept_segments: 1,
             quarantine_bytes_max: 64 << 20,
             on_flush: None,
+            opening: Arc::default(),
             tap: None,
         }
     }

@@ -17,6 +17,7 @@ use crate::checkpoint;
 use crate::chunk::{self, Chain, ChunkAt};
 use crate::dedup::{Dedup, identity};
 use crate::options::Options;
+use crate::progress::{self, Progress};
 use crate::scan::{self, FIRST_CHUNK, Step, Until};
 use crate::segment::{self, Begins, Pos, Segment};
 use crate::shared::{Listed, Table};
@@ -141,7 +142,9 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     table.segments.insert(active.ordinal, listed);
     table.active = active.ordinal;
     let tail = (end, chain);
-    tracing::info!(took_ms = began.elapsed().as_millis(), segments = table.segments.len(), "the log is open");
+    let Progress { done_bytes: read_bytes, .. } = options.opening.progress();
+    let (took_ms, segments) = (began.elapsed().as_millis(), table.segments.len());
+    tracing::info!(took_ms, segments, read_bytes, "the log is open");
     // A mark there always is: without one, what a torn commit left could pass for damage.
     watermark
         .write(Mark { end, next_seq: chain.next_seq, crc: chain.crc })
@@ -273,7 +276,10 @@ fn walk(
     dedup: &mut Dedup,
     states: &mut BTreeMap<String, Vec<u8>>,
 ) -> io::Result<(Pos, Chain)> {
-    let latest = checkpoint::latest(table.segments.values().rev().cloned())?;
+    let opening = &options.opening;
+    // Back to the latest checkpoint, to the beginning at most, and forth again.
+    opening.begin(2 * table.segments.values().map(progress::bytes_of).sum::<u64>());
+    let latest = checkpoint::latest(table.segments.values().rev().cloned(), |bytes| opening.pass(bytes))?;
     let covered = latest.as_ref().map_or_else(Pos::default, |found| found.at);
     for (ordinal, end) in latest.map(|found| found.checkpoint.segments).unwrap_or_default() {
         if let Some(listed) = table.segments.get_mut(&ordinal)
@@ -289,13 +295,16 @@ fn walk(
     let says_nothing = |at: &ChunkAt| at.pos < covered && at.header.next_seq <= keys_from;
     let mut end = Pos::default();
     let mut chain: Option<Chain> = None;
-    for listed in table.segments.range(oldest_kept.min(covered.ordinal)..).map(|(_, listed)| listed) {
+    let newest = || table.segments.range(oldest_kept.min(covered.ordinal)..).map(|(_, listed)| listed);
+    opening.expect(newest().map(progress::bytes_of).sum());
+    for listed in newest() {
         end = Pos { ordinal: listed.segment.ordinal, offset: FIRST_CHUNK };
         if let Begins::With(header) = listed.segment.begins()? {
             // The segment before this one may be gone; its header knows the link all the same.
             chain = Some(Chain { next_seq: header.first_seq, crc: header.prev_crc });
         }
         loop {
+            let before = end.offset;
             match scan::step(&listed.segment, end.offset, listed.until, chain)? {
                 Step::Chunk(at, directory) => {
                     if !says_nothing(&at) {
@@ -313,6 +322,7 @@ fn walk(
                 }
                 Step::End => break,
             }
+            opening.pass(end.offset - before);
         }
     }
     Ok((end, chain.unwrap_or_default()))

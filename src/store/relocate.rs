@@ -12,7 +12,7 @@ use revenium_migrations::log_v1::{CHUNK_HEADER_BYTES, Dead, Gone, LaneName, Relo
 
 use crate::chunk::{Decoded, ProfileTable};
 use crate::index::{Doubt, Index};
-use crate::maintainer;
+use crate::maintainer::{self, Maintainer};
 use crate::quarantine;
 use crate::scan::{self, FIRST_CHUNK, Step};
 use crate::segment::Pos;
@@ -57,43 +57,48 @@ struct Survivor {
 }
 
 /// Moves everything in the segment that still waits or is dead.
-pub(crate) fn survivors_of(shared: &Shared, listed: &Listed) {
+pub(crate) fn survivors_of(maintainer: &mut Maintainer, listed: &Listed) {
+    if let Some(job) = draft_of(maintainer, listed) {
+        job.finish(maintainer);
+    }
+}
+
+/// The last moves of the segment; those that do not fit one commit with them are made.
+pub(crate) fn draft_of(maintainer: &mut Maintainer, listed: &Listed) -> Option<Job> {
     let mut job = Job::default();
     let mut offset = FIRST_CHUNK;
     loop {
         match scan::step(&listed.segment, offset, listed.until, None) {
             Ok(Step::Chunk(at, directory)) => {
-                if crate::chunk::numbered(&at, &directory).is_some()
-                    && move_chunk(shared, listed, at.pos, at.end(), &mut job).is_none()
-                {
-                    return;
+                if crate::chunk::numbered(&at, &directory).is_some() {
+                    move_chunk(maintainer, listed, at.pos, at.end(), &mut job)?;
                 }
                 offset = at.end();
             }
             Ok(Step::Hole(to)) => offset = to,
-            Ok(Step::End) => break,
+            Ok(Step::End) => return Some(job),
             Err(error) => {
                 tracing::warn!(%error, "cannot read a segment whose survivors are to move");
-                return;
+                return None;
             }
         }
     }
-    job.finish(shared);
 }
 
 /// Moves gathered for one commit.
 #[derive(Default)]
-struct Job {
+pub(crate) struct Job {
     chunks: Vec<JobChunk>,
     bytes: u64,
 }
 
-fn move_chunk(shared: &Shared, listed: &Listed, at: Pos, end: u64, job: &mut Job) -> Option<()> {
+fn move_chunk(maintainer: &mut Maintainer, listed: &Listed, at: Pos, end: u64, job: &mut Job) -> Option<()> {
+    let shared = maintainer.shared.clone();
     let read = Decoded::read(&listed.segment, at.offset, end);
     let chunk = match read {
         Ok(Some(chunk)) => chunk,
         Ok(None) => {
-            lose(shared, at);
+            lose(&shared, at);
             return Some(());
         }
         Err(error) => {
@@ -113,7 +118,7 @@ fn move_chunk(shared: &Shared, listed: &Listed, at: Pos, end: u64, job: &mut Job
     let (moved, bodies) = draft(&chunk, &survivors);
     let bytes: u64 = bodies.iter().map(|b| b.len() as u64 + 256).sum();
     if job.bytes + bytes > shared.options.group_bytes_max() / 4 && !job.chunks.is_empty() {
-        std::mem::take(job).finish(shared)?;
+        std::mem::take(job).finish(maintainer)?;
     }
     job.bytes += bytes;
     job.chunks.push(JobChunk::Relocation { base, moved, bodies });
@@ -151,7 +156,8 @@ fn draft(chunk: &Decoded, survivors: &[Survivor]) -> (Relocation, Vec<Bytes>) {
 
 impl Job {
     /// Makes the moves durable and lets the index follow, so that nothing moves twice.
-    fn finish(self, shared: &Shared) -> Option<()> {
+    pub(crate) fn finish(self, maintainer: &mut Maintainer) -> Option<()> {
+        let shared = &maintainer.shared;
         if self.chunks.is_empty() {
             return Some(());
         }
@@ -162,6 +168,8 @@ impl Job {
                 return None;
             }
         };
+        // Should the index not follow in time: no segment retires before it has.
+        maintainer.moved_to = end;
         let followed = *shared.followed.wait(FOLLOW_WAIT_MAX, |f| f.at >= end || shared.is_closing());
         (followed.at >= end).then_some(())
     }

@@ -1,10 +1,11 @@
 //! Recycling segments whose records have all ended.
 //!
 //! Before a file is used again everything in it that the log still needs is said again at the
-//! log's head, and flushed: the ends of records that lie in older segments (else a rebuild would
-//! send them once more), notes on dead letters and on retries, and a checkpoint that counts
-//! everything up to the segment's end. A `Retired` note makes its absence no damage. While the
-//! ledger does not balance, no segment goes.
+//! log's head, and flushed: the ends of records that lie in segments which stay or go after it (else
+//! a rebuild would send them once more), notes on dead letters and on retries, and a checkpoint
+//! that counts everything up to the segment's end. A `Retired` note makes its absence no damage.
+//! Files go in the order of their ordinals, each durably before the next, so a kill leaves the
+//! last ones of a round. While the ledger does not balance, no segment goes.
 
 use std::io;
 
@@ -28,11 +29,12 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
     if !nothing_is_left_behind(maintainer) {
         return;
     }
+    forget_what_is_gone(&maintainer.shared);
     let shared = maintainer.shared.clone();
     let candidates = maintainer::followed_segments(&shared, shared.options.kept_segments);
     let settled: Vec<(u64, Listed)> = {
         let guard = lock(&shared.index);
-        let Some(index) = guard.as_ref() else { return };
+        let Some(index) = guard.as_ref().filter(|i| i.at() >= maintainer.moved_to) else { return };
         let is_settled = |o: u64| index.has_followed(o) && index.segment(o).is_none_or(|s| s.live == 0);
         candidates.into_iter().filter(|(o, _)| is_settled(*o)).take(AT_ONCE_MAX).collect()
     };
@@ -49,7 +51,7 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
     }
     let mut job = vec![JobChunk::Checkpoint(checkpoint)];
     for (_, listed) in &settled {
-        match still_needed(&shared, listed, &going) {
+        match still_needed(maintainer, listed, &going) {
             Ok(notes) => job.extend(split(&shared, notes)),
             Err(error) => {
                 tracing::warn!(%error, "cannot read a segment that is to be retired");
@@ -65,7 +67,7 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
         lock(&shared.table).segments.remove(&ordinal);
         if let Err(error) = reuse(&shared, &listed) {
             tracing::warn!(%error, segment = ordinal, "cannot recycle a segment");
-            maintainer.left_behind = Some(listed.segment.file.path().to_path_buf());
+            maintainer.left_behind = Some(listed);
             break;
         }
     }
@@ -75,8 +77,8 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
 /// Removes what a failed retirement left. The segments after it may hold the ends of its records,
 /// said nowhere else: were they gone first, a rebuild would send those records once more.
 fn nothing_is_left_behind(maintainer: &mut Maintainer) -> bool {
-    let Some(path) = &maintainer.left_behind else { return true };
-    let removed = match std::fs::remove_file(path) {
+    let Some(listed) = &maintainer.left_behind else { return true };
+    let removed = match std::fs::remove_file(listed.segment.file.path()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => crate::file::flush_dir(&maintainer.shared.options.dir),
     };
@@ -84,6 +86,16 @@ fn nothing_is_left_behind(maintainer: &mut Maintainer) -> bool {
         maintainer.left_behind = None;
     }
     removed.is_ok()
+}
+
+/// What a segment held is known until its file is gone, which the `Retired` note does not say yet.
+fn forget_what_is_gone(shared: &Shared) {
+    let mut guard = lock(&shared.index);
+    let Some(index) = guard.as_mut() else { return };
+    let table = lock(&shared.table);
+    if let Err(doubt) = index.forget_segments(|ordinal| table.segments.contains_key(&ordinal)) {
+        tracing::warn!(%doubt, "the index cannot forget a segment");
+    }
 }
 
 /// Gives the file a new life, or its bytes back.
@@ -120,16 +132,18 @@ fn ledger_allows(maintainer: &mut Maintainer) -> bool {
     get(&shared.counters.index_rebuilds) > 0
 }
 
-/// Notes of this segment that speak of records elsewhere in the log.
-fn still_needed(shared: &Shared, listed: &Listed, going: &[u64]) -> io::Result<Vec<Note>> {
+/// Notes of this segment that speak of records which are still there when it is gone. An index that lacks
+/// copies made by a move does not know.
+fn still_needed(maintainer: &Maintainer, listed: &Listed, going: &[u64]) -> io::Result<Vec<Note>> {
+    let newest = going.iter().max().copied().unwrap_or_default();
+    let knows_every_copy = |i: &&Index| i.has_followed(newest) && i.at() >= maintainer.moved_to;
     let mut notes = Vec::new();
     let mut offset = FIRST_CHUNK;
     loop {
         match scan::step(&listed.segment, offset, listed.until, None)? {
             Step::Chunk(at, directory) => {
-                let guard = lock(&shared.index);
-                let newest = going.iter().max().copied().unwrap_or_default();
-                let Some(index) = guard.as_ref().filter(|i| i.has_followed(newest)) else {
+                let guard = lock(&maintainer.shared.index);
+                let Some(index) = guard.as_ref().filter(knows_every_copy) else {
                     return Err(io::Error::other("the index was set aside meanwhile"));
                 };
                 carry_chunk(index, &at, &directory, going, &mut notes)
@@ -150,7 +164,9 @@ fn carry_chunk(
     notes: &mut Vec<Note>,
 ) -> Result<(), Doubt> {
     let unreadable = || Doubt::Mismatch(format!("a directory at {}:{}", at.pos.ordinal, at.pos.offset));
-    let elsewhere = |seq: u64| index.segments().any(|(o, s)| !going.contains(&o) && s.entry.may_hold(seq));
+    // A kill may leave what goes after this segment, and a copy may lie behind the note of its end.
+    let goes_no_later = |o: u64| o <= at.pos.ordinal && going.contains(&o);
+    let elsewhere = |seq: u64| index.segments().any(|(o, s)| !goes_no_later(o) && s.entry.may_hold(seq));
     match at.header.kind {
         ChunkKind::Records => {
             let (_, records) = chunk::numbered(at, directory).ok_or_else(unreadable)?;
@@ -233,3 +249,6 @@ fn run_in_parts(shared: &Shared, chunks: Vec<JobChunk>) -> Option<Pos> {
     }
     end
 }
+
+#[cfg(test)]
+mod tests;

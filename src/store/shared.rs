@@ -21,6 +21,7 @@ use crate::claim::Cursor;
 use crate::error::AppendError;
 use crate::index::Index;
 use crate::options::Options;
+use crate::progress::Way;
 use crate::scan::Until;
 use crate::segment::{Pos, Segment};
 use crate::stats::LaneStats;
@@ -168,6 +169,8 @@ pub(crate) struct Followed {
     pub(crate) at: Pos,
     /// False while the index is opened or rebuilt.
     pub(crate) ready: bool,
+    /// Unknown until it is open.
+    pub(crate) way: Option<Way>,
 }
 
 /// Segments written in advance, and why there are no more.

@@ -16,6 +16,7 @@ use crate::error::{AppendError, ReadError};
 use crate::maintainer::Maintainer;
 use crate::options::Options;
 use crate::prepare::{self, log_bytes};
+use crate::progress::IndexStage;
 use crate::recover::{OpenError, put_state, recover};
 use crate::segment::Pos;
 use crate::shared::{INBOX_PERMITS, Inbox, Pending, Shared, Submission, get, lock};
@@ -24,7 +25,7 @@ use crate::types::{
     Appended, DEAD_WORDS_BYTES_MAX, DeadLetter, DeadNote, End, Lane, NewRecord, PROFILE_BYTES_MAX, Record,
     Seq, Settlement,
 };
-use crate::{chunk, indexer, quarantine};
+use crate::{chunk, indexer, progress, quarantine};
 
 /// Bytes of a value kept by [`Store::put_state`].
 pub const STATE_BYTES_MAX: usize = 4096;
@@ -60,6 +61,15 @@ impl Store {
     /// # Errors
     /// [`OpenError`]; a second opener is told who holds the store.
     pub fn open(options: Options) -> Result<Self, OpenError> {
+        Self::start(options, Maintainer::run)
+    }
+
+    /// Opens it with `maintain` as what the maintainer's thread does; a test keeps the log in shape
+    /// step by step.
+    pub(crate) fn start(
+        options: Options,
+        maintain: impl FnOnce(Maintainer) + Send + 'static,
+    ) -> Result<Self, OpenError> {
         let found = recover(&options)?;
         let shared = Arc::new(Shared::new(options));
         shared.counters.quarantine_bytes.store(quarantine::bytes(&shared.options.dir), Ordering::Relaxed);
@@ -89,6 +99,7 @@ impl Store {
             index_flushed: Instant::now(),
             checkpoint_at: Pos::default(),
             rebuilt_for_balance: false,
+            moved_to: Pos::default(),
             left_behind: None,
         };
         let (for_indexer, for_preparer) = (shared.clone(), shared.clone());
@@ -97,7 +108,7 @@ impl Store {
             committer: spawn(&shared, "store-commit", move || committer.run()).map_err(failed)?,
             indexer: spawn(&shared, "store-index", move || indexer::run(&for_indexer, found.tail))
                 .map_err(failed)?,
-            maintainer: spawn(&shared, "store-maintain", move || maintainer.run()).map_err(failed)?,
+            maintainer: spawn(&shared, "store-maintain", move || maintain(maintainer)).map_err(failed)?,
             preparer: spawn(&shared, "store-prepare", move || prepare::run(&for_preparer)).map_err(failed)?,
             _lock: found.lock,
         };
@@ -212,6 +223,12 @@ impl Store {
         self.inner.shared.followed.lock().ready
     }
 
+    /// What the index does, and how far it has come.
+    #[must_use]
+    pub fn index_stage(&self) -> IndexStage {
+        progress::index_stage(&self.inner.shared)
+    }
+
     /// Waits until [`Store::is_ready`] or until `at_most` has passed; says which.
     #[must_use]
     pub fn wait_ready(&self, at_most: Duration) -> bool {
@@ -304,7 +321,6 @@ impl Store {
         let shared = &self.inner.shared;
         let c = &shared.counters;
         let at = shared.followed.lock().at;
-        let durable = *shared.durable.lock();
         QueueStats {
             lanes: self.lanes(),
             log_bytes: log_bytes(shared),
@@ -317,7 +333,7 @@ impl Store {
             disk_errors: get(&c.disk_errors),
             damaged_regions: get(&c.damaged_regions),
             index_rebuilds: get(&c.index_rebuilds),
-            index_lag_bytes: lag_bytes(at, durable, shared.options.segment_bytes),
+            index_lag_bytes: progress::bytes_from(shared, at),
             imbalance: get(&c.imbalance),
             quarantine_bytes: get(&c.quarantine_bytes),
         }
@@ -433,11 +449,6 @@ fn cut_words(mut note: DeadNote) -> DeadNote {
         note.words.truncate(end);
     }
     note
-}
-
-fn lag_bytes(at: Pos, durable: Pos, segment_bytes: u64) -> u64 {
-    let segments = durable.ordinal.saturating_sub(at.ordinal);
-    (segments * segment_bytes + durable.offset).saturating_sub(at.offset)
 }
 
 #[cfg(test)]

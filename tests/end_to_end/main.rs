@@ -4,6 +4,7 @@
 //! Revenium; the stand-in's journal says what was delivered.
 
 mod bad_input;
+mod calls;
 mod claims;
 mod clock;
 mod crash;
@@ -14,6 +15,7 @@ mod flush;
 mod hand_in;
 mod key;
 mod letters;
+mod progress;
 mod relay;
 mod relay_letters;
 mod send;

@@ -1,6 +1,7 @@
 //! What an operator sees and does, on the real binary: commands, exit codes, signals, metrics.
 
 mod command;
+mod doctor;
 mod prometheus;
 mod running;
 #[path = "../support/mod.rs"]

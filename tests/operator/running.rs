@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
-use crate::support::{Home, KEY, OTHER_KEY, assert_no_secret, names, until};
+use crate::support::{Home, KEY, Line, OTHER_KEY, assert_no_secret, completion, names, until};
 
 #[test]
 fn sigterm_and_sigint_stop_it_in_order_with_0() {
@@ -38,6 +38,23 @@ fn a_second_signal_ends_it_at_once_with_130() {
     agent.signal(Signal::TERM);
     let ended = agent.end();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+}
+
+#[test]
+fn a_clean_stop_notes_what_is_undelivered_and_the_next_start_takes_the_note_away() {
+    let home = Home::new();
+    home.configure("profiles.default.url = \"http://127.0.0.1:9\"\n");
+    let note = || std::fs::read_to_string(home.path("data/undelivered")).unwrap_or_default();
+    home.start().stop();
+    assert_eq!(note(), "nothing\n");
+    let agent = home.start();
+    assert_eq!(note(), "", "it may be wrong from here on");
+    assert_eq!(Line::connect(&home.socket()).ask(&completion("m"))["ok"], true);
+    let ended = agent.stop();
+    assert_eq!(note(), "1 event that waits\n");
+    assert!(ended.stderr.contains("undelivered=\"1 event that waits\""), "{}", ended.stderr);
+    home.start().kill();
+    assert_eq!(note(), "");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! The real binary runs as real users, so this needs root, who alone may become them; without it
 //! each test prints that it was skipped. Users and groups are Debian's own, of which nobody is logged in.
 
+mod doctor;
 mod leftovers;
 mod member;
 mod spool;

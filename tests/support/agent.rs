@@ -141,20 +141,39 @@ impl Home {
     /// Starts it with these variables in its environment.
     pub(crate) fn start_in(&self, variables: &[(&str, &str)], args: &[&str]) -> Agent {
         let mut command = self.command(&["run", "--ready-file", "ready"]);
-        command.envs(variables.iter().copied());
-        let mut child =
-            command.args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+        let mut agent = self.launch(command.envs(variables.iter().copied()).args(args));
+        agent.wait_for("started");
+        let ready = fs::read(self.path("ready")).expect("is written before the agent says that it started");
+        agent.ready = serde_json::from_slice(&ready).expect("is JSON");
+        agent
+    }
+
+    /// Starts an agent by `command`, and does not wait for it.
+    pub(crate) fn launch(&self, command: &mut Command) -> Agent {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take().expect("piped");
         let reader = std::thread::spawn({
             let log = log.clone();
             move || log.read(stderr)
         });
-        let mut agent = Agent { child, log, reader: Some(reader), ready: Value::Null };
-        agent.wait_for("started");
-        let ready = fs::read(self.path("ready")).expect("is written before the agent says that it started");
-        agent.ready = serde_json::from_slice(&ready).expect("is JSON");
-        agent
+        Agent { child, log, reader: Some(reader), ready: Value::Null }
+    }
+
+    /// A command whose calls of the system that are called `call` take `delay` longer each, in files below
+    /// `paths` only if there are any. Its process is the agent's own.
+    pub(crate) fn slowed(&self, call: &str, delay: &str, paths: &[PathBuf], args: &[&str]) -> Command {
+        let mut command = Command::new("strace");
+        // Traced by a process beside it, so that what is started here is the agent.
+        command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+        command.args(["-e", &format!("inject={call}:delay_enter={delay}")]);
+        for path in paths {
+            command.arg("-P").arg(path);
+        }
+        command.arg(env!("CARGO_BIN_EXE_revenium-agent")).args(args).env_clear();
+        command.env("HOME", self.dir.path()).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.current_dir(self.dir.path());
+        command
     }
 }
 

@@ -10,6 +10,7 @@ mod http;
 mod sandbox;
 mod socket;
 mod spool;
+mod terminal;
 mod wait;
 
 pub(crate) use agent::{Agent, Ended, Home, KEY, OTHER_KEY, assert_no_secret, names};
@@ -17,4 +18,5 @@ pub(crate) use http::{Answer, Http};
 pub(crate) use sandbox::{Billed, Sandbox, unused_address};
 pub(crate) use socket::{Line, Producer, completion};
 pub(crate) use spool::{SpoolFile, spool_files};
+pub(crate) use terminal::Terminal;
 pub(crate) use wait::until;

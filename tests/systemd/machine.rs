@@ -43,15 +43,24 @@ const NEEDED: [&str; 11] = [
     "README.md",
 ];
 
-/// What a small machine needs differently, and an upstream that is away.
-const SMALL: &str = "store.segment_bytes = \"16MiB\"\nstore.free_reserve_bytes = \"1MiB\"\n\
-                     drain.requests_per_second_max = 5000\nprofiles.default.url = \"http://127.0.0.1:9\"\n";
+/// What a small machine needs differently.
+pub(crate) const SMALL: &str = "store.segment_bytes = \"16MiB\"\nstore.free_reserve_bytes = \"1MiB\"\n\
+                                drain.requests_per_second_max = 5000\n";
 
-/// The README's commands that install the service, and those that start it.
-pub(crate) fn installing() -> (String, String) {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(readme).expect("a README");
-    let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+/// An upstream that is away.
+pub(crate) const AWAY: &str = "profiles.default.url = \"http://127.0.0.1:9\"\n";
+
+/// The program on a machine on which nothing is installed, where no service could run it.
+pub(crate) const PROGRAM: &str = "/home/admin/revenium-agent";
+
+/// How to install it without the package.
+pub(crate) const BY_HAND: &str = "ops/systemd/README.md";
+
+/// A page's commands that install the service, and those that start it.
+pub(crate) fn installing(page: &str) -> (String, String) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let page = fs::read_to_string(page).expect("a page");
+    let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
     let block =
         blocks.into_iter().find(|block| block.contains("systemctl enable")).expect("how to install it");
     let at = block.find("systemctl enable").expect("was found");
@@ -86,12 +95,23 @@ impl Machine {
         }
         let binary = format!("{CHECKOUT}/target/release/revenium-agent");
         machine.copy(Path::new(env!("CARGO_BIN_EXE_revenium-agent")), &binary, "0755");
-        machine.run(&format!("set -e; cd {CHECKOUT}; REVENIUM_METERING_API_KEY={KEY}\n{}", installing().0));
-        machine.write("/etc/revenium-agent/conf.d/test.toml", "0644", SMALL);
+        machine.run(&format!(
+            "set -e; cd {CHECKOUT}; REVENIUM_METERING_API_KEY={KEY}\n{}",
+            installing(BY_HAND).0
+        ));
+        machine.write("/etc/revenium-agent/conf.d/test.toml", "0644", &format!("{SMALL}{AWAY}"));
         machine
     }
 
-    fn boot() -> Self {
+    /// A machine with the program in root's home, and nothing of it installed.
+    pub(crate) fn bare() -> Self {
+        let machine = Self::boot();
+        machine.copy(Path::new(env!("CARGO_BIN_EXE_revenium-agent")), PROGRAM, "0755");
+        machine
+    }
+
+    /// A machine that has never seen the agent.
+    pub(crate) fn boot() -> Self {
         assert!(geteuid().is_root(), "only root can boot a machine: run these tests as root");
         let dir = tempfile::tempdir_in("/run").expect("a folder");
         let turn = File::create("/run/revenium-agent-tests.lock").expect("made");
@@ -159,7 +179,7 @@ impl Machine {
         self.pour(path, mode, |stdin| stdin.write_all(text.as_bytes()).expect("written"));
     }
 
-    fn copy(&self, from: &Path, to: &str, mode: &str) {
+    pub(crate) fn copy(&self, from: &Path, to: &str, mode: &str) {
         let mut file = File::open(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
         self.pour(to, mode, |stdin| _ = std::io::copy(&mut file, stdin).expect("copied"));
     }
@@ -198,7 +218,7 @@ impl Machine {
 
     /// What `revenium-agent status --json` tells root.
     pub(crate) fn status(&self) -> Value {
-        let ran = self.sh("revenium-agent status --json --data-dir /var/lib/revenium-agent");
+        let ran = self.sh("revenium-agent status --json");
         serde_json::from_str(&ran.out).unwrap_or(Value::Null)
     }
 

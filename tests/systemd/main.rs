@@ -11,6 +11,9 @@ mod key;
 mod life;
 mod load;
 mod machine;
+mod package;
+mod purge;
+mod setup;
 mod stored;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,6 @@
 //! The unit: what systemd thinks of it, what it really keeps the agent from, who may send.
 
-use crate::machine::{Machine, installing};
+use crate::machine::{BY_HAND, Machine, installing};
 use crate::support::until;
 
 /// What `systemd-analyze security` may say, times ten. 1.4 was reached: the rest is what the agent lives on
@@ -8,9 +8,9 @@ use crate::support::until;
 const EXPOSURE_MAX: &str = "18";
 
 #[test]
-fn the_readmes_commands_make_a_service() {
+fn the_pages_commands_make_a_service() {
     let machine = Machine::new();
-    let said = machine.run(&installing().1);
+    let said = machine.run(&installing(BY_HAND).1);
     assert!(said.contains("Active: active (running)") && said.contains("Status: \"0 waiting; "), "{said}");
     let enabled =
         machine.run("systemctl is-enabled revenium-agent.socket revenium-agent-key.path revenium-agent");

@@ -70,6 +70,11 @@ impl Drop for ControlSocket {
     }
 }
 
+/// Whether an agent has its control socket there, or had when it was killed.
+pub fn has_control_socket(data_dir: &Path) -> bool {
+    data_dir.join(NAME).exists()
+}
+
 /// Why there is no answer to a [`post`].
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {

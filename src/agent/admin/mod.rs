@@ -19,7 +19,7 @@ pub(crate) mod tests;
 
 pub(crate) use board::now_ms;
 pub use board::{Board, DrainView, Facts, PauseView, ProfileFacts};
-pub use control::{AskError, ControlSocket, ask, post};
+pub use control::{AskError, ControlSocket, ask, has_control_socket, post};
 pub use health::{Health, judge};
 pub use route::Door;
 pub use serve::{Listener, serve};

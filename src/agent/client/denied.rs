@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::user::Names;
 
 /// What `error` means for `socket`, if it says that the file system forbids opening it.
-pub(super) fn explain(socket: &Path, error: &io::Error) -> Option<String> {
+pub(crate) fn explain(socket: &Path, error: &io::Error) -> Option<String> {
     if error.raw_os_error() != Some(rustix::io::Errno::ACCESS.raw_os_error()) {
         return None;
     }

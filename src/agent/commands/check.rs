@@ -10,8 +10,12 @@ use crate::guarantee::Guarantee;
 /// Prints it, or every problem.
 pub fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let flags = cli::flags(&args.config, &args.listen);
-    let config = Config::load(&flags, &Surroundings::of_process())
-        .or_exit(Exit::Config, "the configuration cannot be used")?;
+    let around = match Surroundings::of_process() {
+        // Of the machine's agent, which root does not run in a shell.
+        own if own.uid == 0 => Surroundings::of_agent(args.config.config.as_deref()),
+        own => own,
+    };
+    let config = Config::load(&flags, &around).or_exit(Exit::Config, "the configuration cannot be used")?;
     super::print(&render(&config))?;
     Ok(Exit::Ok)
 }

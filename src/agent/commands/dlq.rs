@@ -7,6 +7,7 @@ mod edit;
 mod export;
 mod filter;
 mod many;
+mod shown;
 mod tell;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 
 use super::asked;
+use crate::admin::Status;
 use crate::cli::ConfigArgs;
 use crate::desk::LettersRequest;
 use crate::exit::{Exit, Failure};
@@ -161,6 +163,10 @@ struct Agent {
 impl Agent {
     fn of(config: &ConfigArgs) -> Result<Self, Failure> {
         Ok(Self { data_dir: super::data_dir(config)? })
+    }
+
+    fn status(&self) -> Result<Status, Failure> {
+        super::status_of(&self.data_dir)
     }
 
     fn ask<T: DeserializeOwned>(&self, request: &LettersRequest) -> Result<T, Failure> {

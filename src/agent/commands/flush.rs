@@ -1,26 +1,23 @@
-//! `flush`: waits until everything that is durable now is out: delivered, dead or discarded.
+//! `flush`: waits until everything that is durable now is out: delivered, dead or discarded. Shows how far
+//! it is, and what keeps it.
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{data_dir, no_answer, plain, print};
+use super::{data_dir, no_answer, plain, print, status_of};
 use crate::admin::{self, AskError, Status};
 use crate::cli::ConfigArgs;
 use crate::config::parse_duration;
 use crate::desk::{FlushAnswer, FlushRequest, Waits};
-use crate::exit::{Exit, Failure, OrExit};
+use crate::exit::{Exit, Failure};
+use crate::progress::{Progress, Teller, line};
 
 /// Between two looks, at first and at last.
 const LOOK_EACH_MIN: Duration = Duration::from_millis(20);
 const LOOK_EACH_MAX: Duration = Duration::from_millis(500);
-
-/// Between two lines about how it goes.
-const TELL_EACH: Duration = Duration::from_secs(5);
 
 /// `flush`
 #[derive(Debug, Clone, Args)]
@@ -36,7 +33,7 @@ pub struct FlushArgs {
 pub fn run(args: &FlushArgs) -> Result<Exit, Failure> {
     let data_dir = data_dir(&args.config)?;
     let began = Instant::now();
-    let mut teller = Teller::default();
+    let mut shown = Shown::new(began);
     let (mut request, mut look_each) = (FlushRequest::default(), LOOK_EACH_MIN);
     loop {
         let waiting = match admin::post::<FlushAnswer>(&data_dir, "/flush", &request) {
@@ -49,18 +46,19 @@ pub fn run(args: &FlushArgs) -> Result<Exit, Failure> {
             Err(AskError::Io(error)) => return Err(no_answer(&data_dir, &error)),
         };
         if waiting.is_over() {
-            teller.end_line();
+            drop(shown);
             print("flushed: everything that was durable is out\n")?;
             return Ok(Exit::Ok);
         }
-        teller.tell_pauses(&data_dir, &waiting)?;
+        let status = status_of(&data_dir)?;
+        shown.say_pauses(&status, &waiting);
         let left = args.deadline.saturating_sub(began.elapsed());
         if left.is_zero() {
-            teller.end_line();
+            drop(shown);
             print(&format!("not flushed within the deadline: {}\n", waiting.words()))?;
             return Ok(Exit::Failure);
         }
-        teller.tell(&waiting);
+        shown.show(&status, &waiting);
         thread::sleep(look_each.min(left));
         look_each = (look_each * 2).min(LOOK_EACH_MAX);
     }
@@ -82,67 +80,70 @@ impl Waiting {
         matches!(self, Self::For(waits) if waits.iter().any(|wait| wait.profile == profile))
     }
 
+    fn events(&self) -> u64 {
+        match self {
+            Self::Unknown => 0,
+            Self::For(waits) => waits.iter().map(|wait| wait.events).sum(),
+        }
+    }
+
     fn words(&self) -> String {
         match self {
             Self::Unknown => "the index has yet to follow the log".to_owned(),
             Self::For(waits) => {
-                let events: u64 = waits.iter().map(|wait| wait.events).sum();
                 let each =
                     |wait: &Waits| format!("{} {} of {}", wait.events, wait.kind, plain(&wait.profile));
                 let each: Vec<String> = waits.iter().map(each).collect();
-                format!("{events} waiting ({})", each.join(", "))
+                format!("{} waiting ({})", self.events(), each.join(", "))
             }
         }
     }
 }
 
-/// Tells how it goes: on a terminal one line that changes, else a line each few seconds.
-#[derive(Default)]
-struct Teller {
-    told_at: Option<Instant>,
+/// Shows how it goes.
+struct Shown {
+    began: Instant,
+    teller: Teller,
+    /// The most that ever waited: what waited at first, unless a long backlog was not counted through.
+    total: u64,
     /// Pauses that were told of.
     pauses: BTreeSet<String>,
-    has_line: bool,
 }
 
-impl Teller {
-    /// Pauses of profiles that are waited for, each once, as soon as it is seen.
-    fn tell_pauses(&mut self, data_dir: &Path, waiting: &Waiting) -> Result<(), Failure> {
-        let json = admin::ask(data_dir, "/status").map_err(|error| no_answer(data_dir, &error))?;
-        let status: Status = serde_json::from_str(&json)
-            .or_exit(Exit::Usage, "the agent's answer cannot be read; is it of another version?")?;
+impl Shown {
+    fn new(began: Instant) -> Self {
+        Self { began, teller: Teller::begin(), total: 0, pauses: BTreeSet::new() }
+    }
+
+    /// Says the pauses of profiles that are waited for, each once, as soon as it is seen.
+    fn say_pauses(&mut self, status: &Status, waiting: &Waiting) {
         for profile in status.profiles.iter().filter(|profile| waiting.waits_for(&profile.name)) {
             for pause in &profile.paused {
                 let route = pause.route.as_deref().unwrap_or("everything");
                 let line = format!("paused: {}: {}: {}", plain(&profile.name), route, plain(&pause.words));
                 if !self.pauses.contains(&line) {
-                    self.end_line();
-                    eprintln!("{line}");
+                    line::say(&line);
                     self.pauses.insert(line);
                 }
             }
         }
-        Ok(())
     }
 
-    fn tell(&mut self, waiting: &Waiting) {
-        let words = waiting.words();
-        if io::stderr().is_terminal() {
-            // Back to the line's beginning, and away with what was there.
-            eprint!("\r\x1b[K{words}");
-            self.has_line = true;
+    fn show(&mut self, status: &Status, waiting: &Waiting) {
+        let took = self.began.elapsed();
+        if matches!(waiting, Waiting::Unknown) {
+            let words = format!("{}; {}", waiting.words(), plain(&status.waiting_for.join("; ")));
+            if self.teller.tell(took, |columns| words.chars().take(columns).collect()) {
+                line::say(&words);
+            }
             return;
         }
-        let began = *self.told_at.get_or_insert_with(Instant::now);
-        if began.elapsed() >= TELL_EACH {
-            self.told_at = Some(Instant::now());
-            eprintln!("{words}");
-        }
-    }
-
-    fn end_line(&mut self) {
-        if std::mem::take(&mut self.has_line) {
-            eprintln!();
+        let left = waiting.events();
+        self.total = self.total.max(left);
+        let progress = Progress { done: self.total - left, total: self.total, took };
+        let words = progress.of("events");
+        if self.teller.tell(took, |columns| progress.bar("flushing", &words, columns)) {
+            line::say(&format!("{words}; {}", waiting.words()));
         }
     }
 }

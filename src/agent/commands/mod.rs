@@ -1,14 +1,20 @@
 //! What the command line can ask for: one module each.
 
 pub mod check;
+pub mod completions;
 pub mod dlq;
+pub mod doctor;
+pub mod exec;
 pub mod flush;
 pub mod gateway;
+pub mod man;
 pub mod profile;
 pub mod run;
 pub mod sandbox;
 pub mod send;
+pub mod setup;
 pub mod status;
+mod upstream;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,14 +22,18 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::admin::{self, AskError};
+use crate::admin::{self, AskError, Status};
 use crate::cli::{self, ConfigArgs, ListenArgs};
 use crate::config::{Config, Surroundings};
 use crate::exit::{Exit, Failure, OrExit};
 
 /// Prints to stdout. A reader that went away (`check | head`) is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(bytes) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).or_exit(Exit::Io, "cannot write to stdout")
         }
@@ -31,11 +41,25 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Where the agent that these arguments mean has its control socket.
+/// Where the agent that these arguments mean has its control socket: the one that this user's shell would
+/// run, if it is there, else the machine's.
 fn data_dir(config: &ConfigArgs) -> Result<PathBuf, Failure> {
     let flags = cli::flags(config, &ListenArgs::default());
-    Config::locate_data_dir(&flags, &Surroundings::of_process())
-        .or_exit(Exit::Config, "the configuration cannot be used")
+    let located = |around: Surroundings| {
+        Config::locate_data_dir(&flags, &around).or_exit(Exit::Config, "the configuration cannot be used")
+    };
+    let own = located(Surroundings::of_process())?;
+    if admin::has_control_socket(&own) {
+        return Ok(own);
+    }
+    located(Surroundings::of_agent(config.config.as_deref()))
+}
+
+/// How the agent on `data_dir` does.
+fn status_of(data_dir: &Path) -> Result<Status, Failure> {
+    let json = admin::ask(data_dir, "/status").map_err(|error| no_answer(data_dir, &error))?;
+    serde_json::from_str(&json)
+        .or_exit(Exit::Usage, "the agent's answer cannot be read; is it of another version?")
 }
 
 /// Asks the agent on `data_dir` to do something. What it does not do is a failure (1), no agent is

@@ -3,6 +3,7 @@
 //! One event made of flags, or a JSON line for each event from standard input or a file. Waits
 //! until each is durable or refused, and never longer than `--timeout` without anything moving.
 
+mod counted;
 mod event;
 mod spool;
 #[cfg(test)]
@@ -177,7 +178,10 @@ fn source<'a>(args: &SendArgs, stdin: impl Read + 'a) -> Result<Source<'a>, Stri
     }
     if let Some(path) = &args.file {
         let file = File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
-        return Ok(Source::Lines(Box::new(file)));
+        return Ok(Source::Lines(match counted::Counted::new(file) {
+            Ok(counted) => Box::new(counted),
+            Err(file) => Box::new(file),
+        }));
     }
     let event = args.event.json();
     if event.is_empty() {

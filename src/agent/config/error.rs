@@ -46,6 +46,8 @@ pub struct Problem {
     pub key: String,
     /// What is wrong with it. Never the value of a secret.
     pub message: String,
+    /// Whether the key itself, or the file it is in, is what cannot be used.
+    pub is_of_key: bool,
 }
 
 impl fmt::Display for Problem {

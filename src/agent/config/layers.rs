@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use super::surroundings::MACHINE_FILE;
 use super::{Flags, Problem, Source, Surroundings};
 use crate::keys;
 
@@ -73,6 +74,18 @@ impl RawConfig {
         if config.is_file() || flags.config.is_some() {
             self.add_file(&config);
         }
+        self.add_conf_d(&config);
+    }
+
+    /// Reads `config` if it is there, and what lies in `conf.d` beside it.
+    pub(super) fn add_what_is_at(&mut self, config: &Path) {
+        if config.is_file() {
+            self.add_file(config);
+        }
+        self.add_conf_d(config);
+    }
+
+    fn add_conf_d(&mut self, config: &Path) {
         let conf_d = config.with_file_name("conf.d");
         if !conf_d.is_dir() {
             return;
@@ -195,7 +208,7 @@ impl RawConfig {
     }
 
     fn refuse(&mut self, source: Source, key: &str, message: String) {
-        self.problems.push(Problem { source, key: key.to_owned(), message });
+        self.problems.push(Problem { source, key: key.to_owned(), message, is_of_key: false });
     }
 
     fn refuse_file(&mut self, path: &Path, line: usize, message: String) {
@@ -208,12 +221,8 @@ const SANDBOX_DATA_DIR: &str =
 
 /// The first of the system's and the user's configuration that exists.
 fn default_file(around: &Surroundings) -> Option<PathBuf> {
-    let user = around.dir("XDG_CONFIG_HOME").or_else(|| Some(around.dir("HOME")?.join(".config")));
-    [Some(PathBuf::from("/etc")), user]
-        .into_iter()
-        .flatten()
-        .map(|dir| dir.join("revenium-agent/config.toml"))
-        .find(|file| file.is_file() || file.with_file_name("conf.d").is_dir())
+    let files = [Some(PathBuf::from(MACHINE_FILE)), around.own_config()];
+    files.into_iter().flatten().find(|file| file.is_file() || file.with_file_name("conf.d").is_dir())
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -17,6 +17,7 @@ mod surroundings;
 mod unit;
 mod unknown;
 mod url;
+mod ways;
 
 #[cfg(test)]
 mod tests;
@@ -30,9 +31,10 @@ pub use profile::ProfileConfig;
 pub use relay::RelayConfig;
 pub use section::{AdminConfig, DrainConfig, LogFormat, LogLevel, LoggingConfig, SocketConfig, StoreConfig};
 pub use spool::SpoolConfig;
-pub use surroundings::Surroundings;
+pub use surroundings::{MACHINE_FILE, Surroundings};
 pub(crate) use unit::duration as parse_duration;
 pub use url::loops_into;
+pub use ways::Ways;
 
 use crate::secret::Secret;
 use layers::RawConfig;
@@ -115,6 +117,18 @@ pub struct Entry {
 impl Config {
     /// Reads and checks the whole configuration, key files included.
     pub fn load(flags: &Flags, around: &Surroundings) -> Result<Self, ConfigError> {
+        let (mut config, problems) = Self::inspect(flags, around);
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
+        }
+        for ProfileConfig { name, .. } in config.profiles.iter().filter(|profile| profile.key.is_none()) {
+            config.warnings.push(format!("profile {name} has no API key: its events are kept, not sent"));
+        }
+        Ok(config)
+    }
+
+    /// The same, for `doctor`: whatever is wrong, with a default in the place of each value that is.
+    pub fn inspect(flags: &Flags, around: &Surroundings) -> (Self, Vec<Problem>) {
         let mut raw = RawConfig::gather(flags, around);
         let profile_names = std::mem::take(&mut raw.profiles);
         let mut reader = Reader::new(&mut raw);
@@ -130,15 +144,11 @@ impl Config {
         let listeners = listeners(&admin, &relay, &gateway);
         let mut profiles = Vec::new();
         for name in &profile_names {
-            let profile = ProfileConfig::read(&mut reader, name, around, &listeners);
-            if profile.key.is_none() {
-                raw.warnings.push(format!("profile {name} has no API key: its events are kept, not sent"));
-            }
-            profiles.push(profile);
+            profiles.push(ProfileConfig::read(&mut reader, name, around, &listeners));
         }
-        let entries = reader.finish()?;
+        let (entries, problems) = reader.finish();
         let (warnings, files) = (raw.warnings, raw.files);
-        Ok(Self {
+        let config = Self {
             data_dir,
             socket,
             relay,
@@ -152,7 +162,8 @@ impl Config {
             entries,
             warnings,
             files,
-        })
+        };
+        (config, problems)
     }
 
     /// Only the data directory, for commands that talk to a running agent: they may run as a user

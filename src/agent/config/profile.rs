@@ -22,7 +22,8 @@ pub struct ProfileConfig {
     pub name: String,
     /// The base URL as written: http or https, without a password. `upstream` derives the routes.
     pub url: String,
-    /// Where the key comes from; it could be read once. `None`: events are kept, not sent.
+    /// Where the key comes from; with a configuration that can be used it could be read once. `None`: events
+    /// are kept, not sent.
     pub key: Option<KeySource>,
     /// Profiles of one account share one pace. The URL's host unless given.
     pub account: String,
@@ -110,8 +111,8 @@ fn read_key(reader: &mut Reader, name: &str, around: &Surroundings) -> Option<Ke
                     "; is the file there, with the key in it, that the unit's LoadCredential= names?",
                 );
             }
-            reader.refuse(&key(last), message);
-            None
+            reader.refuse_key(&key(last), message);
+            Some(source)
         }
     }
 }
@@ -135,7 +136,7 @@ fn credential_path(
         return None;
     };
     if let Some(error) = exposed(&reader.source(&key), credential) {
-        reader.refuse(&key, crate::chain(&error));
+        reader.refuse_key(&key, crate::chain(&error));
     }
     Some(dir.join(credential))
 }

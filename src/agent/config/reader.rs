@@ -33,15 +33,16 @@ impl Reader {
         }
     }
 
-    /// What `check` prints, if there is no problem and no key that nobody asked for.
-    pub(super) fn finish(mut self) -> Result<Vec<Entry>, ConfigError> {
+    /// What `check` prints, and every problem, a key that nobody asked for among them.
+    pub(super) fn finish(mut self) -> (Vec<Entry>, Vec<Problem>) {
         for (key, written) in &self.written {
             if !unknown::is_known(key, &written.value, &self.known) {
                 let message = unknown::message(key, &self.known);
-                self.problems.push(Problem { source: written.source.clone(), key: key.clone(), message });
+                let source = written.source.clone();
+                self.problems.push(Problem { source, key: key.clone(), message, is_of_key: false });
             }
         }
-        if self.problems.is_empty() { Ok(self.entries) } else { Err(ConfigError { problems: self.problems }) }
+        (self.entries, self.problems)
     }
 
     /// Whether everything read so far is right; for a caller that reads only a part.
@@ -69,7 +70,16 @@ impl Reader {
     /// Refuses the value of `key`.
     pub(super) fn refuse(&mut self, key: &str, message: impl Into<String>) {
         let source = self.source(key);
-        self.problems.push(Problem { source, key: key.to_owned(), message: message.into() });
+        let message = message.into();
+        self.problems.push(Problem { source, key: key.to_owned(), message, is_of_key: false });
+    }
+
+    /// Refuses what `key` leads to as an API key.
+    pub(super) fn refuse_key(&mut self, key: &str, message: impl Into<String>) {
+        self.refuse(key, message);
+        if let Some(problem) = self.problems.last_mut() {
+            problem.is_of_key = true;
+        }
     }
 
     pub(super) fn duration(

@@ -7,6 +7,7 @@
 //! has the key of the event that came first, as any other conflict with it has: in the place of the 1
 //! is its number, so that no two of them are tried under one key.
 
+use std::iter;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use super::filter::Filter;
 use super::letters::{Full, Span};
 use super::{Desk, DeskError, is_unknown_key};
 use crate::drain::Reason;
-use crate::intake::{Door, PROFILE_UNUSABLE};
+use crate::intake::{Admission, Admitted, Door, PROFILE_UNUSABLE};
 use crate::queue::{DeadLetter, Lane, NewRecord};
 use crate::tasks;
 
@@ -65,12 +66,12 @@ impl Desk {
                 return full.add(&letter);
             }
             match self.again(&letter, None, new_transaction_id) {
-                Ok(record) => {
+                Ok(records) => {
                     if is_doubtful {
                         done.warnings.push(doubt(seq.0, new_transaction_id));
                     }
-                    batch.bytes += record.body.len();
-                    batch.records.push(record);
+                    batch.bytes += records.iter().map(|record| record.body.len()).sum::<usize>();
+                    batch.records.extend(records);
                 }
                 Err(error) => done.failed.push(Failed { seq: seq.0, error: error.into() }),
             }
@@ -97,12 +98,12 @@ impl Desk {
         if body == compact(&String::from_utf8_lossy(&letter.record.body)) {
             return Err(DeskError::Unchanged);
         }
-        let record = self.again(&letter, Some(&body), new_transaction_id)?;
+        let records = self.again(&letter, Some(&body), new_transaction_id)?;
         let mut done = Done { upto: self.upto(None)?, ..Done::default() };
         if is_probably_delivered(letter.note.reason) {
             done.warnings.push(doubt(seq, new_transaction_id));
         }
-        self.append(&mut Batch { bytes: 0, records: vec![record] }, &mut done)?;
+        self.append(&mut Batch { bytes: 0, records }, &mut done)?;
         Ok(done)
     }
 
@@ -127,16 +128,16 @@ impl Desk {
         }
     }
 
-    /// The record that takes the letter's place.
+    /// The record that takes the letter's place, and what is billed beside it.
     fn again(
         &self,
         letter: &DeadLetter,
         edited: Option<&str>,
         new_transaction_id: bool,
-    ) -> Result<NewRecord, DeskError> {
+    ) -> Result<Vec<NewRecord>, DeskError> {
         let was_frozen = Reason::from_code(letter.note.reason) != Some(Reason::RefusedAtIntake);
         if was_frozen && edited.is_none() && !new_transaction_id {
-            return self.as_it_is(letter);
+            return Ok(vec![self.as_it_is(letter)?]);
         }
         let lane = &letter.record.lane;
         let event = edited.map_or(&letter.record.body[..], str::as_bytes);
@@ -146,9 +147,10 @@ impl Desk {
         let event = settle_transaction_id(letter, event, kind, was_frozen, new_transaction_id)?;
         let key = next_key(letter);
         let minted = Minted { now_ms: letter.record.received_at_ms, random: *Uuid::new_v4().as_bytes() };
-        let admitted =
+        let admission =
             self.door_of(&lane.profile).admit(&event, &Identity::Key(&key), Some(&lane.profile), &minted);
-        let record = admitted.map_err(|turned| turned.refusal)?.record;
+        let Admission { event: Admitted { record, .. }, parts } =
+            admission.map_err(|turned| turned.refusal)?;
         if was_frozen && record.lane.profile != lane.profile {
             let message = format!("it was meant for {}, and is sent to no other account", lane.profile);
             return Err(DeskError::invalid("profile", message));
@@ -156,7 +158,9 @@ impl Desk {
         if !was_frozen {
             check_destination(letter, edited, &record.lane)?;
         }
-        Ok(NewRecord { key_is_identity: false, replaces: Some(letter.record.seq), ..record })
+        let first = NewRecord { key_is_identity: false, replaces: Some(letter.record.seq), ..record };
+        let parts = parts.into_iter().map(|part| NewRecord { key_is_identity: false, ..part.record });
+        Ok(iter::once(first).chain(parts).collect())
     }
 
     /// With the bytes that it was sent with before.

@@ -51,6 +51,8 @@ pub(super) enum Said {
     Number(u64),
     /// By its turn; the answer names the key.
     Nothing(Arc<str>),
+    /// Not at all: it came in the line of the event before it, whose answer is for both.
+    Part,
 }
 
 impl Batch {
@@ -156,6 +158,7 @@ impl Receipt {
             match said {
                 Said::Number(n) => settled = settled.max(Some(n)),
                 Said::Nothing(key) => Answer::Ok { id: Cow::Borrowed(&key) }.write(out),
+                Said::Part => {}
             }
         }
         if let Some(upto) = settled {
@@ -171,6 +174,7 @@ fn refuse(said: &Said, code: Code, message: &str, out: &mut Vec<u8>, observer: &
     let n = match said {
         Said::Number(n) => Some(*n),
         Said::Nothing(_) => None,
+        Said::Part => return,
     };
     Answer::Refused { n, code, field: None, message: clipped(message) }.write(out);
     observer.refused(code);

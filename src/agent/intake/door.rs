@@ -1,4 +1,7 @@
-//! From an event's bytes to a record, or to a refusal that does not lose them.
+//! From a line's bytes to records, or to a refusal that does not lose them.
+//!
+//! A line is an event, or the facts of a call, of which `revenium-anthropic` makes one event and one
+//! more for each pass that is billed beside it.
 //!
 //! An event goes to the profile it names, else to its connection's, else to `default`, and only
 //! if that profile is configured: it is never billed to an account it wasn't sent for. What is
@@ -41,6 +44,15 @@ pub struct Door {
     strangers: Arc<Mutex<BTreeSet<String>>>,
 }
 
+/// What a line came to.
+#[derive(Debug)]
+pub struct Admission {
+    /// Its event.
+    pub event: Admitted,
+    /// Passes of a call that are billed beside it. They are appended with it, and it speaks for them.
+    pub parts: Vec<Admitted>,
+}
+
 /// An event that was taken.
 #[derive(Debug)]
 pub struct Admitted {
@@ -67,23 +79,28 @@ impl Door {
         Self { profiles: profiles.into(), strangers: Arc::default() }
     }
 
-    /// Makes a record of `event`. `profile` is what the connection asked for, if it did.
+    /// Makes records of a line: an event, or the facts of a call. `profile` is what the connection asked
+    /// for, if it did.
     pub fn admit(
         &self,
-        event: &[u8],
+        line: &[u8],
         identity: &Identity<'_>,
         profile: Option<&str>,
         minted: &Minted,
-    ) -> Result<Admitted, Turned> {
-        let frozen = match freeze(event, identity, minted) {
+    ) -> Result<Admission, Turned> {
+        let frozen = match events(line, identity, minted) {
             Ok(frozen) => frozen,
-            Err(refusal) => return Err(self.refuse(event, identity, profile, minted, refusal)),
+            Err(refusal) => return Err(self.refuse(line, identity, profile, minted, refusal)),
         };
-        let wanted = frozen.profile.as_deref().or(profile).unwrap_or(PROFILE_DEFAULT);
+        let (event, parts) = frozen;
+        let wanted = event.profile.as_deref().or(profile).unwrap_or(PROFILE_DEFAULT);
         let Some(known) = self.profiles.iter().find(|known| &***known == wanted) else {
-            return Err(self.refuse(event, identity, profile, minted, self.unknown(wanted)));
+            return Err(self.refuse(line, identity, profile, minted, self.unknown(wanted)));
         };
-        Ok(admitted(frozen, Arc::clone(known), identity, minted))
+        let made = |frozen, identity| admitted(frozen, Arc::clone(known), identity, minted);
+        // Their keys are made of the event's, and are all that they are known by: its number is its own.
+        let parts = parts.into_iter().map(|part| made(part, &Identity::Body)).collect();
+        Ok(Admission { event: made(event, identity), parts })
     }
 
     /// Makes a record of the body of a request to a route. Its lane is given, and may be of a profile that
@@ -156,6 +173,16 @@ impl Door {
         let message = format!("profile {wanted} is not configured here; there is {names}");
         Refusal { code: RefusalCode::Invalid, field: Some(Cow::Borrowed("profile")), message }
     }
+}
+
+/// The event of a line, and what is billed beside it. Only facts of a call make more than one.
+fn events(line: &[u8], identity: &Identity<'_>, minted: &Minted) -> Result<(Frozen, Vec<Frozen>), Refusal> {
+    if !revenium_anthropic::is_call(line) {
+        return Ok((freeze(line, identity, minted)?, Vec::new()));
+    }
+    let mut events = revenium_anthropic::freeze(line, identity, minted)?.into_iter();
+    let event = events.next().expect("a call has its own event");
+    Ok((event, events.collect()))
 }
 
 fn admitted(frozen: Frozen, profile: Arc<str>, identity: &Identity<'_>, minted: &Minted) -> Admitted {
@@ -262,103 +289,4 @@ fn words(refusal: &Refusal) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use revenium_event::Producer;
-
-    use super::*;
-
-    const GOOD: &[u8] =
-        br#"{"model":"claude-sonnet-4","provider":"Anthropic","inputTokenCount":1,"outputTokenCount":2}"#;
-    const MINTED: Minted = Minted { now_ms: 1_795_000_000_000, random: [7; 16] };
-
-    fn door() -> Door {
-        Door::new(vec!["default".into(), "team-a".into()])
-    }
-
-    fn with(member: &str) -> Vec<u8> {
-        [&GOOD[..GOOD.len() - 1], b",", member.as_bytes(), b"}"].concat()
-    }
-
-    #[test]
-    fn an_event_goes_to_the_profile_it_names_then_to_its_connections_then_to_the_default() {
-        let named = with(r#""profile":"team-a""#);
-        for (event, of_connection, lane) in [
-            (GOOD, None, "default"),
-            (GOOD, Some("team-a"), "team-a"),
-            (&*named, None, "team-a"),
-            (&*named, Some("default"), "team-a"),
-        ] {
-            let admitted = door().admit(event, &Identity::Body, of_connection, &MINTED).unwrap();
-            assert_eq!(&*admitted.record.lane.profile, lane);
-            assert_eq!(admitted.record.received_at_ms, MINTED.now_ms);
-            assert!(admitted.record.dead.is_none());
-        }
-    }
-
-    #[test]
-    fn the_same_bytes_for_another_account_are_not_a_resend() {
-        let event = with(r#""transactionId":"t1""#);
-        let fingerprint =
-            |profile| door().admit(&event, &Identity::Body, profile, &MINTED).unwrap().record.fingerprint;
-        assert_eq!(fingerprint(None), fingerprint(Some("default")));
-        assert_ne!(fingerprint(None), fingerprint(Some("team-a")));
-    }
-
-    #[test]
-    fn an_event_for_an_unknown_profile_is_refused_and_kept_under_that_name() {
-        for (event, of_connection) in [(with(r#""profile":"team-b""#), None), (GOOD.to_vec(), Some("team-b"))]
-        {
-            let turned = door().admit(&event, &Identity::Body, of_connection, &MINTED).unwrap_err();
-            assert_eq!(turned.refusal.field.as_deref(), Some("profile"));
-            assert_eq!(
-                turned.refusal.message,
-                "profile team-b is not configured here; there is default, team-a"
-            );
-            let letter = turned.letter.unwrap();
-            assert_eq!(&*letter.lane.profile, "team-b");
-            assert_eq!(&letter.body[..], event);
-            let note = letter.dead.unwrap();
-            assert_eq!((note.reason, note.status), (DEAD_REASON_REFUSED_AT_INTAKE, 0));
-            assert!(note.words.starts_with("profile: profile team-b"), "{}", note.words);
-        }
-    }
-
-    #[test]
-    fn names_that_nobody_configured_make_a_bounded_number_of_lanes() {
-        let door = door();
-        let lane = |i: usize| {
-            let event = with(&format!(r#""profile":"tenant-{i}""#));
-            let letter = door.admit(&event, &Identity::Body, None, &MINTED).unwrap_err().letter.unwrap();
-            letter.lane.profile.to_string()
-        };
-        for i in 0..STRANGERS_MAX {
-            assert_eq!(lane(i), format!("tenant-{i}"));
-        }
-        assert_eq!(lane(STRANGERS_MAX), PROFILE_UNUSABLE, "one past the limit");
-        assert_eq!(lane(0), "tenant-0", "it has its lane already");
-    }
-
-    #[test]
-    fn a_refused_event_keeps_its_number_so_that_a_resend_is_not_kept_twice() {
-        let producer = Producer::from_bytes([9; 16]);
-        let identity = Identity::Numbered { producer, n: 5 };
-        let event = with(r#""profile":"no such""#);
-        let letter = |random| {
-            let minted = Minted { random, ..MINTED };
-            door().admit(&event, &identity, None, &minted).unwrap_err().letter.unwrap()
-        };
-        let (first, second) = (letter([1; 16]), letter([2; 16]));
-        assert_eq!(first.number, Some((ProducerId([9; 16]), 5)));
-        assert_eq!(first.fingerprint, second.fingerprint);
-        assert_ne!(first.key, second.key);
-        assert_eq!(&*first.lane.profile, PROFILE_UNUSABLE);
-    }
-
-    #[test]
-    fn what_is_not_json_is_not_kept() {
-        for event in [&b"model=x"[..], b"{\"model\":NaN}", b"{\"model\":\"x\"", b""] {
-            let turned = door().admit(event, &Identity::Body, None, &MINTED).unwrap_err();
-            assert!(turned.letter.is_none(), "{}", String::from_utf8_lossy(event));
-        }
-    }
-}
+mod tests;

@@ -37,7 +37,9 @@ pub(crate) mod tests;
 
 pub(crate) use bucket::Bucket;
 pub(crate) use connection::unix_ms;
-pub use door::{Admitted, DEAD_REASON_REFUSED_AT_INTAKE, Door, PROFILE_DEFAULT, PROFILE_UNUSABLE, Turned};
+pub use door::{
+    Admission, Admitted, DEAD_REASON_REFUSED_AT_INTAKE, Door, PROFILE_DEFAULT, PROFILE_UNUSABLE, Turned,
+};
 pub(crate) use line_buffer::{LineBuffer, Step};
 pub use listener::{BindError, Listener};
 pub use observer::{Observer, Seen, Unobserved};

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::iter;
 
 use revenium_event::limits::LINE_BYTES_MAX;
 use revenium_event::line::{self, Hello, Line};
@@ -16,7 +17,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::batch::{Batch, Said};
-use super::door::{Admitted, Door, Turned};
+use super::door::{Admission, Door, Turned};
 use super::observer::Observer;
 use super::seat::Seat;
 
@@ -138,7 +139,7 @@ impl Session {
         };
         let minted = self.mint.next(desk.now_ms);
         match desk.door.admit(event, &identity, self.profile.as_deref(), &minted) {
-            Ok(admitted) => take(n, admitted, desk, batches),
+            Ok(admission) => take(n, admission, desk, batches),
             Err(turned) => turn_away(n, turned, desk, batches),
         }
         Flow::On
@@ -159,13 +160,16 @@ impl Session {
     }
 }
 
-fn take(n: Option<u64>, admitted: Admitted, desk: &Desk<'_>, batches: &mut VecDeque<Batch>) {
-    let Admitted { record, seen, warnings } = admitted;
-    for warning in &warnings {
-        desk.observer.warned(seen.kind, warning);
+fn take(n: Option<u64>, admission: Admission, desk: &Desk<'_>, batches: &mut VecDeque<Batch>) {
+    let Admission { event, parts } = admission;
+    let said = n.map_or_else(|| Said::Nothing(event.record.key.clone()), Said::Number);
+    let batch = open_for(&event.record, batches);
+    for (event, said) in iter::once((event, said)).chain(parts.into_iter().map(|part| (part, Said::Part))) {
+        for warning in &event.warnings {
+            desk.observer.warned(event.seen.kind, warning);
+        }
+        batch.event(event.record, said, event.seen);
     }
-    let said = n.map_or_else(|| Said::Nothing(record.key.clone()), Said::Number);
-    open_for(&record, batches).event(record, said, seen);
 }
 
 fn turn_away(n: Option<u64>, turned: Turned, desk: &Desk<'_>, batches: &mut VecDeque<Batch>) {

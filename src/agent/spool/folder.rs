@@ -32,7 +32,7 @@ pub(crate) const BAD: &str = "bad";
 
 /// The system's spool: its group may put files in and not look at others', and only their owners and
 /// the folder's take files out.
-pub(super) const SYSTEM_MODE: u32 = 0o3730;
+pub(crate) const SYSTEM_MODE: u32 = 0o3730;
 
 /// Any other spool is its user's.
 const OWN_MODE: u32 = 0o700;
@@ -42,6 +42,7 @@ const OWN_MODE: u32 = 0o700;
 pub(crate) struct Folder {
     path: PathBuf,
     dir: File,
+    mode: u32,
     /// Everybody may put files in, and they get the folder's group: it says nothing of their owners.
     is_groups_word_worthless: bool,
 }
@@ -120,6 +121,11 @@ pub(crate) struct Listing {
 impl Folder {
     /// Opens `path` and sees that it can be trusted.
     pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
+        Self::open_for(path, rustix::process::geteuid().as_raw())
+    }
+
+    /// The same, for the agent of the user `own`.
+    pub(crate) fn open_for(path: &Path, own: u32) -> Result<Self, FolderError> {
         let flags = (OFlags::DIRECTORY | OFlags::CLOEXEC).bits().cast_signed();
         let dir = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Ok(dir) => dir,
@@ -129,7 +135,7 @@ impl Folder {
             Err(error) => return Err(fault("open", path)(error)),
         };
         let found = dir.metadata().map_err(fault("look at", path))?;
-        let (mode, own) = (found.mode() & 0o7777, rustix::process::geteuid().as_raw());
+        let mode = found.mode() & 0o7777;
         if found.uid() != own && found.uid() != 0 {
             let names = crate::user::Names::read();
             let (owner, own) = (names.user(found.uid()), names.user(own));
@@ -139,7 +145,7 @@ impl Folder {
         if is_open && mode & 0o1000 == 0 {
             return Err(FolderError::Open { path: path.to_owned(), mode });
         }
-        Ok(Self { path: path.to_owned(), dir, is_groups_word_worthless: is_open && mode & 0o2000 != 0 })
+        Ok(Self { path: path.to_owned(), dir, mode, is_groups_word_worthless: is_open && mode & 0o2000 != 0 })
     }
 
     /// Opens `path`, and makes it if it is missing: the system's for our group, any other for us alone.
@@ -155,6 +161,11 @@ impl Folder {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its permission bits, as they were when it was opened.
+    pub(crate) fn mode(&self) -> u32 {
+        self.mode
     }
 
     /// The open folder, to open files in.

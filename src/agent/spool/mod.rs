@@ -28,7 +28,7 @@ use revenium_event::limits::LINE_BYTES_MAX;
 use tracing::{info, warn};
 
 pub(crate) use file::{Entry, Lines, NotOpened, Place, SpoolFile};
-pub(crate) use folder::{BAD, Folder, FolderError, Found, Listing};
+pub(crate) use folder::{BAD, Folder, FolderError, Found, Listing, SYSTEM_MODE};
 pub(crate) use keep::{Draft, Keep};
 
 use crate::admin::{SpoolStatus, now_ms};

@@ -3,6 +3,7 @@
 //! A crash at any point reads the file again, and the lines that the log has already are known by
 //! their numbers. Nothing is removed before the log and the quarantine have flushed what was in it.
 
+use std::iter;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use super::file::{Entry, Lines, NotOpened, Place, SpoolFile};
 use super::folder::{Folder, Found};
 use super::keep::{Draft, Keep, KeepError};
 use crate::admin::now_ms;
-use crate::intake::{Admitted, Allow, Door, Mint, Observer, Peer, Seen, Turned};
+use crate::intake::{Admission, Admitted, Allow, Door, Mint, Observer, Peer, Seen, Turned};
 use crate::queue::{AppendError, Appended, NewRecord, Queue};
 use crate::tasks::{Stop, blocking};
 
@@ -276,7 +277,11 @@ impl<Q> Reading<'_, Q> {
         let identity = Identity::Numbered { producer: self.file.producer(), n };
         let minted = self.mint.next(self.now_ms);
         match self.desk.door.admit(event, &identity, self.profile.as_deref(), &minted) {
-            Ok(Admitted { record, seen, warnings }) => self.add(record, Item::Event { seen, warnings }),
+            Ok(Admission { event, parts }) => {
+                for Admitted { record, seen, warnings } in iter::once(event).chain(parts) {
+                    self.add(record, Item::Event { seen, warnings });
+                }
+            }
             Err(Turned { refusal, letter: Some(letter) }) => {
                 self.add(*letter, Item::Refused(refusal.code.into()));
             }

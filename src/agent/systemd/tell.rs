@@ -12,8 +12,9 @@ use super::{Phase, words};
 use crate::admin::{Board, now_ms};
 use crate::tasks::{Stop, TaskResult};
 
-/// How often the status is refreshed, at least.
+/// How often the status is refreshed, at least: when all is well, and while something is to come.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
+const STATUS_EVERY_STARTING: Duration = Duration::from_secs(1);
 
 /// Signs of life in the time that the watchdog waits for one.
 const SIGNS_A_WAIT: u32 = 4;
@@ -49,7 +50,9 @@ impl Teller {
         let sign_every = self.watchdog.map_or(STATUS_EVERY, |wait| wait / SIGNS_A_WAIT);
         loop {
             let now = *phase.borrow_and_update();
-            let pause = if self.tell(now) { sign_every.min(STATUS_EVERY) } else { AGAIN_AFTER };
+            let is_starting = !self.board.waiting_for().is_empty();
+            let status_every = if is_starting { STATUS_EVERY_STARTING } else { STATUS_EVERY };
+            let pause = if self.tell(now) { sign_every.min(status_every) } else { AGAIN_AFTER };
             tokio::select! {
                 () = stop.requested() => return Ok(()),
                 // The sender lives as long as the process.

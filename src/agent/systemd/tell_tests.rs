@@ -47,7 +47,7 @@ fn board() -> Arc<Board> {
         profiles: Vec::new(),
     };
     let board = Board::new(facts, &["log"]);
-    board.starting("log", "reading the newest segments");
+    board.starting("log", "being read: 37 % of 1.2 GiB");
     Arc::new(board)
 }
 
@@ -57,7 +57,7 @@ async fn it_says_that_it_starts_then_once_that_it_is_ready_and_in_the_end_that_i
     let board = board();
     let mut teller = Teller::new(notifier, Some(WATCHDOG), board.clone());
     assert!(teller.tell(Phase::Starting));
-    let starting = "STATUS=starting: log: reading the newest segments";
+    let starting = "STATUS=starting: log: being read: 37 % of 1.2 GiB";
     assert_eq!(manager.heard(), ["EXTEND_TIMEOUT_USEC=30000000", starting]);
     assert!(teller.tell(Phase::Starting));
     assert_eq!(manager.heard(), ["EXTEND_TIMEOUT_USEC=30000000"], "it takes long, and nothing is new");

@@ -73,8 +73,9 @@ mod tests {
                     degraded: default: everything is paused: no READY=1";
         assert_eq!(say(&s), said);
         assert_eq!(status(Phase::Stopping(Duration::ZERO), &s, 0), "stopping: 3 waiting");
-        s.waiting_for = vec!["log: reading the newest segments".to_owned()];
-        assert_eq!(status(Phase::Starting, &s, 0), "starting: log: reading the newest segments");
+        s.waiting_for = vec!["log: being read: 37 % of 1.2 GiB".to_owned()];
+        let starting = "starting: log: being read: 37 % of 1.2 GiB";
+        assert_eq!(status(Phase::Starting, &s, 0), starting);
         s.reasons = vec!["x".to_owned() + &"ä".repeat(1000)];
         assert_eq!(say(&s).len(), 999, "it ends at a whole character");
         let failure = Failure::new(Exit::Config, "no key\n");

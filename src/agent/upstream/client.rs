@@ -5,6 +5,8 @@
 //! traffic); every wait and every body read is bounded. Proxies: `proxy` if set, else
 //! `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. Roots: the system's, and `ca_pem`.
 
+mod probe;
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use bytes::{Bytes, BytesMut};
 use reqwest::Url;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use revenium_store::Record;
+
+pub use probe::{Fault, Unanswered};
 
 use super::key::ApiKey;
 use super::reply::{Reply, SendError};
@@ -183,19 +187,23 @@ impl Routes {
 
 impl Transport for Client {
     async fn send(&self, record: &Record, key: &ApiKey) -> Result<Reply, SendError> {
-        let response = self.shared.request(record, key)?;
-        let mut response = response.send().await.map_err(unheard)?;
-        let mut reply = Reply {
-            status: response.status().as_u16(),
-            headers: std::mem::take(response.headers_mut()),
-            ..Reply::default()
-        };
-        (reply.body, reply.body_is_whole) = body(&mut response).await;
-        if !matches!(reply.status, 200..=299) {
-            reply.body = without_key(reply.body, key);
-        }
-        Ok(reply)
+        let response = self.shared.request(record, key)?.send().await.map_err(unheard)?;
+        Ok(heard(response, Some(key)).await)
     }
+}
+
+/// What came back, without the `key` that was sent.
+async fn heard(mut response: reqwest::Response, key: Option<&ApiKey>) -> Reply {
+    let mut reply = Reply {
+        status: response.status().as_u16(),
+        headers: std::mem::take(response.headers_mut()),
+        ..Reply::default()
+    };
+    (reply.body, reply.body_is_whole) = body(&mut response).await;
+    if let Some(key) = key.filter(|_| !matches!(reply.status, 200..=299)) {
+        reply.body = without_key(reply.body, key);
+    }
+    reply
 }
 
 impl Shared {

@@ -14,18 +14,20 @@ mod outcome;
 mod reply;
 mod retry_after;
 mod url;
+pub mod way;
 mod words;
 
 use std::future::Future;
 
 use revenium_store::Record;
 
-pub use client::{Client, ClientError, Options, RouteOf, Target};
+pub use client::{Client, ClientError, Fault, Options, RouteOf, Target, Unanswered};
 pub use key::{ApiKey, ApiKeyError};
 pub use outcome::{Block, Cause, Outcome, Refusal, Retry, Scope};
 pub use reply::{RateWindow, Reply, SendError};
 pub use retry_after::AFTER_MAX;
 pub use url::{Base, BaseError};
+pub use way::{Through, Way};
 
 /// The far side: takes one record at a time and tells what it answered.
 pub trait Transport: Send + Sync + 'static {

@@ -190,7 +190,7 @@ pub(super) fn is_mismatch(body: &[u8]) -> bool {
     contains(body, b"idempotency_key_mismatch")
 }
 
-fn is_page(body: &[u8]) -> bool {
+pub(super) fn is_page(body: &[u8]) -> bool {
     first_byte(body) == Some(b'<')
 }
 
@@ -230,13 +230,8 @@ fn blocked_words(reply: &Reply) -> String {
     let said = words(&reply.body);
     let hint = match reply.status {
         200..=299 => "answered 2xx with something that is not JSON: is this Revenium?".to_owned(),
-        300..=399 => match reply.header("location") {
-            Some(to) => {
-                format!(
-                    "redirects are not followed; it points to {}",
-                    to.split(['?', '#']).next().unwrap_or(to)
-                )
-            }
+        300..=399 => match reply.location() {
+            Some(to) => format!("redirects are not followed; it points to {to}"),
             None => "redirects are not followed".to_owned(),
         },
         401 => "the API key is not accepted".to_owned(),

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
 
-use super::retry_after::retry_after;
+use super::outcome;
+use super::retry_after::{date_ms, retry_after};
+use super::words::words;
 
 /// An answer that was heard: a status line with headers, and as much of the body as was wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +64,26 @@ impl Reply {
     /// The wait that the answer asks for, at most [`super::AFTER_MAX`].
     pub fn retry_after(&self, wall_now_ms: u64) -> Option<Duration> {
         retry_after(&self.headers, wall_now_ms)
+    }
+
+    /// When it was answered by the upstream's clock, milliseconds since 1970.
+    pub fn date_ms(&self) -> Option<u64> {
+        self.header("date").and_then(date_ms)
+    }
+
+    /// Where a redirect points to, without what a query may hold.
+    pub fn location(&self) -> Option<&str> {
+        self.header("location").map(|to| to.split(['?', '#']).next().unwrap_or(to))
+    }
+
+    /// Whether the body is a page for people, which no API sends.
+    pub fn is_page(&self) -> bool {
+        outcome::is_page(&self.body)
+    }
+
+    /// What the body says, in one line, without keys.
+    pub fn words(&self) -> String {
+        words(&self.body)
     }
 
     /// Why a 429 was answered, in the upstream's word (`bucket-rate`, `error-pattern`).

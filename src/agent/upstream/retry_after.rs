@@ -22,7 +22,7 @@ pub(super) fn retry_after(headers: &HeaderMap, wall_now_ms: u64) -> Option<Durat
     if let Ok(seconds) = text.parse::<f64>() {
         return capped(seconds);
     }
-    let at_ms = http_date_ms(text)?;
+    let at_ms = date_ms(text)?;
     let wait = Duration::from_millis(at_ms.saturating_sub(wall_now_ms));
     Some(wait.min(AFTER_MAX))
 }
@@ -35,7 +35,7 @@ fn capped(seconds: f64) -> Option<Duration> {
 }
 
 /// The three forms of an HTTP date (RFC 9110 §5.6.7), in milliseconds since 1970.
-fn http_date_ms(text: &str) -> Option<u64> {
+pub(super) fn date_ms(text: &str) -> Option<u64> {
     if let Ok(zoned) = rfc2822::parse(text) {
         return u64::try_from(zoned.timestamp().as_millisecond()).ok();
     }

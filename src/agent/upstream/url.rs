@@ -70,6 +70,21 @@ impl Base {
         self.url.authority()
     }
 
+    /// The host's name or address, IPv6 without brackets.
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default().trim_matches(['[', ']'])
+    }
+
+    /// The port, as written or implied by the scheme.
+    pub fn port(&self) -> u16 {
+        self.url.port_or_known_default().unwrap_or_default()
+    }
+
+    /// Whether requests are encrypted.
+    pub fn is_https(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
     /// Whether requests stay on this machine, in clear. No proxy of the environment sees those.
     pub fn is_plain_loopback(&self) -> bool {
         self.is_loopback && self.url.scheme() == "http"

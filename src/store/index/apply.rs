@@ -428,7 +428,8 @@ impl Index {
                     self.delayed.insert(seq, delay);
                 }
             }
-            Note::State(..) => {}
+            // Segments that are to go: what they hold is forgotten with their files.
+            Note::State(..) | Note::Retired(_) => {}
             Note::Missing { ranges, counted } => {
                 for (first, after) in ranges {
                     self.gaps.explain(first, after);
@@ -439,12 +440,6 @@ impl Index {
                             c.received += if counted { 0 } else { after - first };
                         });
                     }
-                }
-            }
-            Note::Retired(ordinals) => {
-                for ordinal in ordinals {
-                    self.segments.remove(&ordinal);
-                    batch.delete(schema::number_key(b's', ordinal));
                 }
             }
         }

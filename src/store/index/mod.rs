@@ -162,6 +162,18 @@ impl Index {
         self.segments.iter().map(|(o, s)| (*o, s))
     }
 
+    /// Forgets which numbers lay in segments that are gone. As long as a file is there, the ends of its
+    /// records are needed.
+    pub(crate) fn forget_segments(&mut self, is_there: impl Fn(u64) -> bool) -> Result<(), Doubt> {
+        let is_gone = |(o, s): (&u64, &SegmentState)| (s.live == 0 && !is_there(*o)).then_some(*o);
+        let gone: Vec<u64> = self.segments.iter().filter_map(is_gone).collect();
+        for ordinal in gone {
+            self.segments.remove(&ordinal);
+            self.db.remove(schema::number_key(b's', ordinal))?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn damaged_regions(&self) -> u64 {
         self.meta.damaged_regions
     }

@@ -1,10 +1,11 @@
 //! `dlq export`.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use super::shown::Shown;
 use super::{Agent, ExportArgs, letters, pages, tell};
 use crate::commands::print;
 use crate::desk::{LettersRequest, Page};
@@ -43,7 +44,10 @@ fn each_line(
     args: &ExportArgs,
     mut write: impl FnMut(&str) -> Result<(), Failure>,
 ) -> Result<u64, Failure> {
-    let mut count = 0;
+    // Letters that go to the terminal themselves leave no room for a bar.
+    let is_apart = args.output.is_some() || !io::stdout().is_terminal();
+    let shown = is_apart.then(|| Shown::new("exporting", agent, &args.filter.filter()));
+    let (mut shown, mut count) = (shown.transpose()?, 0);
     pages(&args.filter.filter(), |filter, after| {
         let page: Page = agent.ask(&LettersRequest::Export { filter: filter.clone(), after })?;
         let mut lines = String::new();
@@ -52,6 +56,9 @@ fn each_line(
         }
         count += page.letters.len() as u64;
         write(&lines)?;
+        if let Some(shown) = &mut shown {
+            shown.add(page.letters.len() as u64);
+        }
         Ok(page.next)
     })?;
     Ok(count)

@@ -1,19 +1,21 @@
-//! `dlq retry` and `dlq discard`: page by page, with what failed named and a count at the end.
+//! `dlq retry` and `dlq discard`: page by page, with what failed named, how far it is, and a count at the end.
 
 use std::io::{self, BufRead, IsTerminal};
 
 use serde::Serialize;
 
+use super::shown::Shown;
 use super::{Agent, DiscardArgs, RetryArgs, check_which, letters, pages};
 use crate::commands::{plain, print};
 use crate::desk::{Done, Filter, LettersRequest, Page};
 use crate::exit::{Exit, Failure, OrExit};
+use crate::progress::line;
 
 pub(super) fn retry(args: &RetryArgs) -> Result<Exit, Failure> {
     check_which(&args.filter, args.all)?;
     let agent = Agent::of(&args.config)?;
     let new_transaction_id = args.new_transaction_id;
-    let total = many("retried", &agent, &args.filter.filter(), |filter, after, upto| {
+    let total = many("retrying", &agent, &args.filter.filter(), |filter, after, upto| {
         LettersRequest::Retry { filter, after, upto, new_transaction_id }
     })?;
     finish(&total, "retried", args.json)
@@ -27,7 +29,7 @@ pub(super) fn discard(args: &DiscardArgs) -> Result<Exit, Failure> {
         eprintln!("nothing was discarded");
         return Ok(Exit::Failure);
     }
-    let total = many("discarded", &agent, &filter, |filter, after, upto| LettersRequest::Discard {
+    let total = many("discarding", &agent, &filter, |filter, after, upto| LettersRequest::Discard {
         filter,
         after,
         upto,
@@ -45,12 +47,13 @@ struct Total {
 
 /// Asks for page after page, and names what failed as it comes.
 fn many(
-    word: &str,
+    doing: &'static str,
     agent: &Agent,
     filter: &Filter,
     request: impl Fn(Filter, u64, Option<u64>) -> LettersRequest,
 ) -> Result<Total, Failure> {
     let mut total = Total::default();
+    let mut shown = Shown::new(doing, agent, filter)?;
     let mut upto = None;
     pages(filter, |part, after| {
         let done: Done = agent.ask(&request(part.clone(), after, upto))?;
@@ -59,14 +62,12 @@ fn many(
         total.left_out += done.left_out;
         total.failed += done.failed.len() as u64;
         for warned in &done.warnings {
-            eprintln!("letter {}: {}", warned.seq, warned.warning);
+            line::say(&format!("letter {}: {}", warned.seq, warned.warning));
         }
         for failed in &done.failed {
-            eprintln!("letter {}: {}", failed.seq, plain(&failed.error.to_string()));
+            line::say(&format!("letter {}: {}", failed.seq, plain(&failed.error.to_string())));
         }
-        if done.next.is_some() {
-            eprintln!("{word} {} so far", letters(total.done));
-        }
+        shown.add(done.done + done.left_out + done.failed.len() as u64);
         Ok(done.next)
     })?;
     Ok(total)

@@ -11,6 +11,7 @@ mod gateway;
 mod intake;
 mod log;
 mod relay;
+mod shown;
 mod spool;
 mod view;
 
@@ -28,8 +29,11 @@ use crate::tasks::Tasks;
 /// What must report `ready` on the board before `/readyz` answers 200.
 pub(super) const NAMES: [&str; 5] = [log::LOG, log::INDEX, intake::SOCKET, relay::RELAY, gateway::GATEWAY];
 
+/// Where bad lines of spool files are kept, in the data directory.
+pub(crate) use spool::QUARANTINE as SPOOL_QUARANTINE;
+
 /// What the parts make in the data directory.
-pub(super) const FOLDERS: [&str; 2] = [log::DIR, spool::QUARANTINE];
+pub(crate) const FOLDERS: [&str; 2] = [log::DIR, spool::QUARANTINE];
 
 pub(crate) use gateway::{provider, settings as gateway_settings};
 

@@ -2,7 +2,7 @@
 
 use revenium_store::{Record, Settlement};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::super::clock::Now;
 use super::super::pauses::Permit;
@@ -51,7 +51,14 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
 
     pub(super) fn claimed(&mut self, claim: Claim, claimed: Result<Vec<Record>, ReadError>, now: Now) {
         let mut records = claimed.unwrap_or_else(|error| {
-            warn!(account = %self.name, %error, "cannot claim records; looking again soon");
+            let account = &*self.name;
+            match error {
+                // A long rebuild is told of where it happens.
+                ReadError::IndexNotReady => {
+                    debug!(account, "the index has yet to follow; looking again soon")
+                }
+                error => warn!(account, %error, "cannot claim records; looking again soon"),
+            }
             Vec::new()
         });
         let queue = &mut self.lanes[claim.lane];

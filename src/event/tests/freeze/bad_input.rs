@@ -54,10 +54,13 @@ fn a_member_that_is_unknown_may_come_twice() {
 }
 
 #[test]
-fn call_facts_wait_for_a_later_release() {
+fn call_facts_are_no_member_of_an_event() {
     let (field, message) = refused(r#"{"call":{"usage":{}}}"#);
     assert_eq!(field, "call");
-    assert_eq!(message, "call facts are not taken by this release; send the event's own members");
+    assert_eq!(
+        message,
+        "call must be an object, the facts of one call; send it unescaped, or the event's own members"
+    );
 }
 
 /// A completion of exactly this many bytes.

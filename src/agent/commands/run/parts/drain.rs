@@ -14,14 +14,14 @@ use super::Shell;
 use super::count::Settling;
 use super::view::{Drained, view};
 use crate::admin::DrainView;
+use crate::commands::upstream::{api_key, client};
 use crate::config::{DrainConfig, ProfileConfig};
 use crate::desk::ClaimMap;
 use crate::drain::{Drain, Pacing, Profile, Settings, Status};
-use crate::exit::{Exit, Failure, OrExit};
+use crate::exit::Failure;
 use crate::keys;
-use crate::secret::Secret;
 use crate::tasks::{Stage, Stop, TaskResult, Tasks};
-use crate::upstream::{ApiKey, Base, Client, Options, Target};
+use crate::upstream::Client;
 
 /// Starts delivery.
 pub(super) fn start(
@@ -31,10 +31,7 @@ pub(super) fn start(
     tasks: &mut Tasks,
 ) -> Result<(), Failure> {
     let config = &shell.config;
-    let targets = config.profiles.iter().map(target).collect::<Result<Vec<_>, _>>()?;
-    let options = options(&config.drain, &shell.instance)?;
-    let client = Client::new(&options, &targets, |code| Kind::from_code(code).map(Kind::route))
-        .or_exit(Exit::Config, "the configuration of [drain] cannot be used")?;
+    let client = client(&config.profiles, &config.drain, &shell.instance)?;
     let profiles = config.profiles.iter().map(|profile| follow_key(shell, profile, tasks)).collect();
     let delivery = Delivery {
         settings: settings(&config.drain),
@@ -135,23 +132,6 @@ fn settings(config: &DrainConfig) -> Settings {
     }
 }
 
-fn options(config: &DrainConfig, instance: &str) -> Result<Options, Failure> {
-    let mut options = Options::new(instance.to_owned());
-    options.proxy = config.proxy.as_ref().map(|proxy| proxy.reveal().to_owned());
-    if let Some(path) = &config.ca_file {
-        let pem = std::fs::read(path);
-        let context = format_args!("cannot read {} (drain.ca_file)", path.display());
-        options.ca_pem = Some(pem.or_exit(Exit::Config, context)?);
-    }
-    Ok(options)
-}
-
-fn target(profile: &ProfileConfig) -> Result<Target, Failure> {
-    let base = Base::parse(&profile.url, profile.allow_plain_http)
-        .or_exit(Exit::Config, format_args!("profiles.{}.url", profile.name))?;
-    Ok(Target { profile: profile.name.as_str().into(), base })
-}
-
 /// The profile with its key, which changes as its file does.
 fn follow_key(shell: &Shell, profile: &ProfileConfig, tasks: &mut Tasks) -> Profile {
     let from = shell.keys.get(&profile.name).cloned().unwrap_or_else(|| watch::channel(None).1);
@@ -163,11 +143,6 @@ fn follow_key(shell: &Shell, profile: &ProfileConfig, tasks: &mut Tasks) -> Prof
         upstream: profile.url.clone(),
         key,
     }
-}
-
-fn api_key(secret: &Secret) -> Option<ApiKey> {
-    // Keys are checked where they are read, so this one has the form of a header.
-    ApiKey::new(secret.reveal()).ok()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::guarantee::Guarantee;
 use crate::metrics::Metrics;
 use crate::queue::{Lane, NewRecord};
 use crate::sandbox::{Detail, Options as SandboxOptions, SANDBOX_KEY, Sandbox};
+use crate::secret::Secret;
 use crate::tasks::Deadlines;
 
 const LONG: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use crate::spool::{Settings, Standing, run};
 use crate::tasks::{Stage, Tasks};
 
 /// Where bad lines are kept, in the data directory.
-pub(super) const QUARANTINE: &str = "spool-quarantine";
+pub(crate) const QUARANTINE: &str = "spool-quarantine";
 
 /// Most bytes of them: four full spool files. As much as the log keeps of damaged bytes.
 const QUARANTINE_BYTES_MAX: u64 = 64 << 20;

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Makes the files of a release: a Debian package, a tar.gz, and their SHA-256 sums.
+#
+#   ops/release.sh [--binary FILE] [--revision N] [--output DIR] [--fast]
+#
+# FILE stands in for a release build, N is the package's revision (1), DIR is target/dist; --fast is for tests
+# and compresses less. It needs cargo-deb (cargo install --locked cargo-deb). The same commit and binary
+# give the same bytes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+binary='' revision=1 output="$PWD/target/dist" fast=()
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --binary) binary=$2; shift ;;
+    --revision) revision=$2; shift ;;
+    --output) output=$2; shift ;;
+    --fast) fast=(--fast) ;;
+    *) sed -n 's/^#   /usage: /p' "$0" >&2; exit 2 ;;
+    esac
+    shift
+done
+export PATH="$PWD/target/tools/bin:$PATH"
+cargo deb --version > /dev/null || { echo 'needs cargo-deb: cargo install --locked cargo-deb' >&2; exit 1; }
+SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}"
+export SOURCE_DATE_EPOCH
+version=$(cargo pkgid --locked | sed 's/.*[#@]//')
+
+if [ -z "$binary" ]; then
+    cargo build --release --locked
+    binary=target/release/revenium-agent
+fi
+
+# cargo-deb finds what Cargo.toml names under target/release in a target folder of this run's own.
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+files="$stage/release"
+mkdir -p "$files/completions" "$output"
+strip -o "$files/revenium-agent" "$binary"
+"$files/revenium-agent" man --output "$files/man"
+for shell in bash zsh fish; do
+    "$files/revenium-agent" completions "$shell" > "$files/completions/$shell"
+done
+name="revenium-agent-$version-$(uname -m)-linux-gnu"
+mkdir -p "$stage/$name/ops"
+cp -r "$files"/* README.md CHANGELOG.md LICENSE "$stage/$name"
+cp -r ops/{config,grafana,prometheus,systemd,runbook.md} "$stage/$name/ops"
+tar --create --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=go-w \
+    --directory="$stage" "$name" | gzip --no-name "${fast[@]}" > "$output/$name.tar.gz"
+
+gzip --no-name --best "$files"/man/*
+gzip --no-name --best < CHANGELOG.md > "$files/changelog.gz"
+CARGO_TARGET_DIR="$stage" cargo deb --quiet --locked --no-build --no-strip --deb-revision "$revision" \
+    "${fast[@]}" --output "$output/" > /dev/null
+
+cd "$output"
+sha256sum -- "revenium-agent_$version-${revision}_"*.deb "$name.tar.gz" > SHA256SUMS
+cat SHA256SUMS

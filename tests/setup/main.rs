@@ -1,0 +1,9 @@
+//! From a key to an agent that runs, and commands whose events reach it: `setup` and `exec`, on the real
+//! binary, as a user. `tests/systemd` has the machine's agent.
+
+mod exec;
+mod key;
+mod own;
+#[path = "../support/mod.rs"]
+mod support;
+mod user;
