@@ -39,6 +39,6 @@ pub(super) fn the_gateway(reader: &Reader) {
     let files =
         fs::read_dir(&spool).expect("made").map(|entry| fs::read_to_string(entry.expect("listed").path()));
     let events: String = files.map(|text| text.unwrap_or_default()).collect();
-    assert!(events.contains("\"msg_1\"") && events.contains("acme"), "{events}");
+    assert!(events.contains("\"msg_1\"") && events.contains("\"organizationName\":\"acme\""), "{events}");
     fs::remove_dir_all(spool).expect("removed");
 }

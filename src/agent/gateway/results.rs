@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_line_without_end_is_not_gathered_and_the_next_is_read() {
         let mut results = Results::default();
-        for _ in 0..20 {
+        for _ in 0..40 {
             results.push(&vec![b'x'; 1 << 20]);
             assert!(results.line.capacity() <= 2 * LINE_BYTES_MAX);
         }

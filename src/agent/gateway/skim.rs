@@ -233,12 +233,12 @@ mod tests {
 
     #[test]
     fn members_of_the_first_depth_are_found_wherever_the_bytes_are_split() {
-        let body = br#" {"x":{"model":"no","a":[1,{"usage":2}]}, "model" : "claude \"3\"" ,
+        let body = br#" {"x":{"model":"no","a":[1,{"usage":2}]}, "model" : "claude \"3" ,
             "messages":[{"content":[{"type" : "image","source":{"data":"AAAA"}},"model",":"]}],
             "usage":{"input_tokens": 12,"a":[1,"]}"]},"tools":[ {"name":"x"}],"stream":true}"#;
         for at in 0..body.len() {
             let skim = skim(&[&body[..at], &body[at..]]);
-            assert_eq!(skim.text("model").as_deref(), Some(r#"claude "3""#), "split at {at}");
+            assert_eq!(skim.text("model").as_deref(), Some(r#"claude "3"#), "split at {at}");
             assert_eq!(skim.raw("usage"), Some(r#"{"input_tokens": 12,"a":[1,"]}"]}"#), "split at {at}");
             assert_eq!(skim.raw("stream"), Some("true"), "split at {at}");
             assert!(skim.has_items("tools") && skim.has_image(), "split at {at}");
