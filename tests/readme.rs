@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+#[path = "readme/gateway.rs"]
+mod gateway;
+
 /// For something that should happen at once, on a machine that is busy.
 const AT_MOST: Duration = Duration::from_secs(60);
 
@@ -113,6 +116,19 @@ impl Reader {
         Started { child, lines }
     }
 
+    /// What a process wrote into its ready file, once it is there.
+    fn ready(&self, name: &str) -> serde_json::Value {
+        let deadline = Instant::now() + AT_MOST;
+        loop {
+            let written = fs::read(self.path(name)).unwrap_or_default();
+            match serde_json::from_slice(&written) {
+                Ok(ready) => return ready,
+                Err(error) => assert!(Instant::now() < deadline, "no ready file: {error}"),
+            }
+            std::thread::yield_now();
+        }
+    }
+
     /// Commands that nothing has run.
     fn left(&self, by_script: &[&str]) -> Vec<String> {
         let script = fs::read_to_string(root().join("tests/run.sh")).expect("the script");
@@ -207,6 +223,7 @@ fn the_readmes_commands_do_what_it_says() {
     assert!(checked.contains("rev_mk_…0123") && !checked.contains("456789"), "{checked}");
     set_up(&reader);
     the_relay(&reader);
+    gateway::the_gateway(&reader);
     a_service(&reader);
 
     let left = reader.left(&["tests/run.sh", "cargo install --locked --path .", "pip install ./python"]);
@@ -292,15 +309,7 @@ fn a_service(reader: &Reader) {
     );
     fs::write(folder.join("config.toml"), config).expect("written");
     let agent = reader.start("revenium-agent run", "--ready-file ready");
-    let deadline = Instant::now() + AT_MOST;
-    let ready: serde_json::Value = loop {
-        let written = fs::read(reader.path("ready")).unwrap_or_default();
-        match serde_json::from_slice(&written) {
-            Ok(ready) => break ready,
-            Err(error) => assert!(Instant::now() < deadline, "no ready file: {error}"),
-        }
-        std::thread::yield_now();
-    };
+    let ready = reader.ready("ready");
     ready["admin"].as_str().expect("an address").clone_into(&mut reader.admin.borrow_mut());
 
     let event = r#"{"model":"claude-sonnet-4","inputTokenCount":1,"outputTokenCount":2}"#;

@@ -146,7 +146,7 @@ check "install the Python package" target/tools/sdk/bin/python -m pip install ./
 # As the README says, but for --debug, which builds what is tested above.
 check install cargo install --locked --path . --debug --root target/tools --force
 
-for name in store socket relay emit drain backlog; do
+for name in store socket relay gateway emit drain backlog; do
     check "benchmark $name" cargo bench --locked --bench "$name"
 done
 

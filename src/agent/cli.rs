@@ -50,6 +50,8 @@ pub enum Command {
     Flush(FlushArgs),
     /// Look at the profiles, and say whose an unknown API key is
     Profile(ProfileArgs),
+    /// Pass Anthropic's API on to the provider, and meter it
+    Gateway(GatewayArgs),
     /// Print what a shell needs to complete this command line
     Completions(CompletionsArgs),
     /// Print the manual page, or write one for each command
@@ -82,6 +84,12 @@ pub struct ListenArgs {
     /// Address of the relay for Revenium's own SDKs; "" is off (relay.listen)
     #[arg(long, value_name = "IP:PORT")]
     pub relay: Option<String>,
+    /// Address of the gateway for Anthropic's API; "" is off (gateway.listen)
+    #[arg(long, value_name = "IP:PORT")]
+    pub gateway: Option<String>,
+    /// What the gateway passes requests on to (gateway.provider_url)
+    #[arg(long, value_name = "URL")]
+    pub provider_url: Option<String>,
 }
 
 /// `run`
@@ -97,6 +105,26 @@ pub struct RunArgs {
     #[arg(long)]
     pub sandbox: bool,
     /// Written once everything listens: a JSON object with the addresses
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+/// `gateway`
+#[derive(Debug, Clone, Args)]
+pub struct GatewayArgs {
+    /// Configuration file [default: /etc/revenium-agent/config.toml, else the user's]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address to listen on (gateway.listen) [default: 127.0.0.1:8794]
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<String>,
+    /// What requests are passed on to (gateway.provider_url)
+    #[arg(long, value_name = "URL")]
+    pub provider_url: Option<String>,
+    /// The agent's socket [default: socket.path, else the user's agent's, then the machine's]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Written once it listens: a JSON object with the address
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
 }
@@ -131,6 +159,8 @@ pub fn flags(config: &ConfigArgs, listen: &ListenArgs) -> Flags {
         socket: listen.socket.clone(),
         admin: listen.admin.clone(),
         relay: listen.relay.clone(),
+        gateway: listen.gateway.clone(),
+        provider_url: listen.provider_url.clone(),
         sandbox: None,
     }
 }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod desk;
 pub mod drain;
 pub mod exit;
+pub mod gateway;
 pub mod guarantee;
 mod host;
 pub mod intake;
@@ -26,6 +27,7 @@ pub mod tasks;
 pub(crate) mod undelivered;
 pub mod upstream;
 pub(crate) mod user;
+pub mod web;
 
 /// An error and its causes in one line, as it is printed and logged: `what: why: why`.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use revenium_agent::cli::{Cli, Command};
 use revenium_agent::commands::{
-    check, completions, dlq, doctor, exec, flush, man, profile, run, sandbox, send, setup, status,
+    check, completions, dlq, doctor, exec, flush, gateway, man, profile, run, sandbox, send, setup, status,
 };
 use revenium_agent::progress::line::Above;
 
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Dlq(args) => dlq::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Gateway(args) => gateway::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Sandbox(args) => sandbox::run(args),

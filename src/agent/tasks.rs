@@ -22,6 +22,8 @@ pub type TaskResult = Result<(), Box<dyn Error + Send + Sync>>;
 /// When a task is told to stop; stages stop in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
+    /// The gateway, which sends to the ways in: answers that are being given end.
+    Gateway,
     /// Ways in: read what was sent, commit, acknowledge, close.
     Intake,
     /// Delivery: requests in flight settle.
@@ -33,12 +35,14 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 4] = [Self::Intake, Self::Drain, Self::Store, Self::Admin];
+    const ALL: [Self; 5] = [Self::Gateway, Self::Intake, Self::Drain, Self::Store, Self::Admin];
 }
 
 /// How long each stage may take to stop.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
+    /// For [`Stage::Gateway`].
+    pub gateway: Duration,
     /// For [`Stage::Intake`].
     pub intake: Duration,
     /// For [`Stage::Drain`].
@@ -57,6 +61,7 @@ impl Deadlines {
 
     fn of(&self, stage: Stage) -> Duration {
         match stage {
+            Stage::Gateway => self.gateway,
             Stage::Intake => self.intake,
             Stage::Drain => self.drain,
             Stage::Store => self.store,

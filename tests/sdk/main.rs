@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod gateway;
 mod python;
 mod tap;
 

@@ -32,6 +32,10 @@ impl Anthropic {
         Self { child, url: format!("http://127.0.0.1:{port}") }
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// A script of `cases/` that calls this Anthropic and meters with Revenium at `revenium`.
     pub(crate) fn case(&self, name: &str, revenium: &str) -> Command {
         let mut command = Command::new(interpreter());

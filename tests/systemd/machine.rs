@@ -29,11 +29,13 @@ exec systemd-nspawn --quiet --register=no --keep-unit --private-network --machin
 
 /// The checkout, as far as installing needs it.
 const CHECKOUT: &str = "/run/checkout";
-const NEEDED: [&str; 9] = [
+const NEEDED: [&str; 11] = [
     "config.toml",
     "revenium-agent.service",
     "revenium-agent.socket",
     "revenium-agent-relay.socket",
+    "revenium-agent-gateway.socket",
+    "revenium-agent-gateway.service",
     "revenium-agent-key.path",
     "revenium-agent-key.service",
     "sysusers.conf",

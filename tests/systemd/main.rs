@@ -6,6 +6,7 @@
 
 mod activation;
 mod bad_input;
+mod gateway;
 mod key;
 mod life;
 mod load;

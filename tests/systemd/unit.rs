@@ -21,11 +21,14 @@ fn the_pages_commands_make_a_service() {
 fn systemd_has_nothing_to_object_to_in_our_units() {
     let machine = Machine::new();
     let units = machine.run("ls /usr/lib/systemd/system/revenium-agent*").replace('\n', " ");
-    assert_eq!(units.split_whitespace().count(), 5, "{units}");
+    assert_eq!(units.split_whitespace().count(), 7, "{units}");
     let said = machine.run(&format!("systemd-analyze verify --recursive-errors=yes {units}"));
     assert_eq!(said, "", "it has nothing to say");
+    let gateway = "/usr/lib/systemd/system/revenium-agent-gateway.service";
     let unit = "/usr/lib/systemd/system/revenium-agent.service";
-    machine.run(&format!("systemd-analyze security --offline=true --threshold={EXPOSURE_MAX} {unit}"));
+    for unit in [gateway, unit] {
+        machine.run(&format!("systemd-analyze security --offline=true --threshold={EXPOSURE_MAX} {unit}"));
+    }
     // It does object where there is something.
     let broken = machine.sh(&format!(
         "cp {unit} /run/x.service; echo Colour=red >> /run/x.service; echo '[Service]' >> /run/x.service

@@ -38,7 +38,11 @@ const KEPT_IN: [(&str, &[&str], &str); 10] = [
     ("bincode", &["revenium-migrations"], "unmaintained: only frozen formats need it"),
     ("backoff", &["revenium-agent"], "unmaintained: one small module wraps it"),
     ("prometheus", &["revenium-agent"], "metrics are the agent's"),
-    ("zstd", &["revenium-store"], "compression is the log's"),
+    (
+        "zstd",
+        &["revenium-store", "revenium-agent"],
+        "compression is the log's, and of what passes the gateway",
+    ),
     ("reqwest", &["revenium-agent", "revenium-middleware"], "only these speak HTTP to others"),
     ("hyper", &["revenium-agent"], "only the agent listens for HTTP"),
     ("tokio", &["revenium-agent", "revenium-middleware", "revenium-store"], "the others are synchronous"),
@@ -47,7 +51,8 @@ const KEPT_IN: [(&str, &[&str], &str); 10] = [
 ];
 
 /// Which part of a crate may name a library: (library, where, and where it stays).
-const NAMED_IN: [(&str, &[&str]); 7] = [
+const NAMED_IN: [(&str, &[&str]); 8] = [
+    ("zstd", &["src/store/", "src/agent/gateway/decode.rs"]),
     ("sled", &["src/store/index/", "migrations/"]),
     ("bincode", &["migrations/"]),
     // The crate has the same name as the drain's own module.
@@ -56,7 +61,16 @@ const NAMED_IN: [(&str, &[&str]); 7] = [
     ("prometheus", &["src/agent/metrics/"]),
     // The configuration takes its `Url`, so that both read a URL alike.
     ("reqwest", &["src/agent/upstream/", "src/middleware/", "src/agent/config/url.rs"]),
-    ("hyper", &["src/agent/admin/", "src/agent/sandbox/", "src/agent/relay/", "src/agent/gateway/"]),
+    (
+        "hyper",
+        &[
+            "src/agent/admin/",
+            "src/agent/sandbox/",
+            "src/agent/web/",
+            "src/agent/relay/",
+            "src/agent/gateway/",
+        ],
+    ),
 ];
 
 /// A manifest's name, and its dependencies, normal ones first.

@@ -6,6 +6,7 @@ pub mod dlq;
 pub mod doctor;
 pub mod exec;
 pub mod flush;
+pub mod gateway;
 pub mod man;
 pub mod profile;
 pub mod run;

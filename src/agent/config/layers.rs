@@ -56,11 +56,15 @@ impl RawConfig {
                 raw.add_path(key, path, Source::Flag(name));
             }
         }
-        if let Some(listen) = &flags.admin {
-            raw.put("admin.listen", listen.as_str(), Source::Flag("--admin"));
-        }
-        if let Some(listen) = &flags.relay {
-            raw.put("relay.listen", listen.as_str(), Source::Flag("--relay"));
+        for (key, name, text) in [
+            ("admin.listen", "--admin", &flags.admin),
+            ("relay.listen", "--relay", &flags.relay),
+            ("gateway.listen", "--gateway", &flags.gateway),
+            ("gateway.provider_url", "--provider-url", &flags.provider_url),
+        ] {
+            if let Some(text) = text {
+                raw.put(key, text, Source::Flag(name));
+            }
         }
         raw
     }
@@ -162,6 +166,7 @@ impl RawConfig {
         self.add_path("socket.path", &sandbox.data_dir.join("agent.sock"), source.clone());
         self.put("admin.listen", "127.0.0.1:0", source.clone());
         self.put("relay.listen", "", source.clone());
+        self.put("gateway.listen", "", source.clone());
         let no_dirs = Written { value: toml::Value::Array(Vec::new()), source: source.clone() };
         self.values.insert("spool.dirs".to_owned(), no_dirs);
         for name in self.profiles.clone() {

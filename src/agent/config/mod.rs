@@ -6,6 +6,7 @@
 //! with its place before anything starts. `check` prints all of it, secrets masked.
 
 mod error;
+mod gateway;
 mod layers;
 mod profile;
 mod reader;
@@ -25,6 +26,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use error::{ConfigError, Problem, Source};
+pub use gateway::{GatewayConfig, GatewayRole};
 pub use profile::ProfileConfig;
 pub use relay::RelayConfig;
 pub use section::{AdminConfig, DrainConfig, LogFormat, LogLevel, LoggingConfig, SocketConfig, StoreConfig};
@@ -51,6 +53,10 @@ pub struct Flags {
     pub admin: Option<String>,
     /// `relay.listen`.
     pub relay: Option<String>,
+    /// `gateway.listen`.
+    pub gateway: Option<String>,
+    /// `gateway.provider_url`.
+    pub provider_url: Option<String>,
     /// Send to the embedded stand-in instead of any upstream.
     pub sandbox: Option<SandboxFlags>,
 }
@@ -75,6 +81,8 @@ pub struct Config {
     pub socket: SocketConfig,
     /// Revenium's own API, for its SDKs.
     pub relay: RelayConfig,
+    /// Anthropic's own API, metered.
+    pub gateway: GatewayConfig,
     /// What senders left while no agent was there.
     pub spool: SpoolConfig,
     /// Metrics, health and the status page.
@@ -127,12 +135,13 @@ impl Config {
         let data_dir = section::data_dir(&mut reader, around);
         let socket = SocketConfig::read(&mut reader, around);
         let relay = RelayConfig::read(&mut reader);
+        let gateway = GatewayConfig::read(&mut reader);
         let spool = SpoolConfig::read(&mut reader, around, &socket.path);
         let admin = AdminConfig::read(&mut reader);
         let store = StoreConfig::read(&mut reader);
         let drain = DrainConfig::read(&mut reader);
         let logging = LoggingConfig::read(&mut reader);
-        let listeners = listeners(&admin, &relay);
+        let listeners = listeners(&admin, &relay, &gateway);
         let mut profiles = Vec::new();
         for name in &profile_names {
             profiles.push(ProfileConfig::read(&mut reader, name, around, &listeners));
@@ -143,6 +152,7 @@ impl Config {
             data_dir,
             socket,
             relay,
+            gateway,
             spool,
             admin,
             store,
@@ -172,7 +182,12 @@ impl Config {
 }
 
 /// Our own listeners, for the check that no upstream is one of them.
-fn listeners(admin: &AdminConfig, relay: &RelayConfig) -> Vec<(&'static str, SocketAddr)> {
-    let all = [("admin.listen", admin.listen), ("relay.listen", relay.listen)];
+fn listeners(
+    admin: &AdminConfig,
+    relay: &RelayConfig,
+    gateway: &GatewayConfig,
+) -> Vec<(&'static str, SocketAddr)> {
+    let all =
+        [("admin.listen", admin.listen), ("relay.listen", relay.listen), ("gateway.listen", gateway.listen)];
     all.into_iter().filter_map(|(key, address)| Some((key, address?))).collect()
 }

@@ -10,7 +10,7 @@ use crate::secret::Secret;
 /// Shortest token that is taken, in bytes: 128 random bits in hex have twice as many.
 const TOKEN_BYTES_MIN: usize = 16;
 
-/// Most names in `relay.hosts`, and the longest of them (RFC 1035).
+/// Most names in a listener's `hosts`, and the longest of them (RFC 1035).
 const HOSTS_MAX: usize = 64;
 const HOST_BYTES_MAX: usize = 253;
 
@@ -54,7 +54,7 @@ impl RelayConfig {
             listen,
             strict: reader.flag("relay.strict", false),
             token,
-            hosts: reader.words("relay.hosts", HOSTS_MAX, host),
+            hosts: read_hosts(reader, "relay.hosts"),
             connections_max: reader.number("relay.connections_max", 1024, 1..=65_536),
         }
     }
@@ -72,6 +72,11 @@ fn read_token(path: &Path) -> Result<Secret, String> {
         ));
     }
     Ok(Secret::new(token))
+}
+
+/// Names by which clients may address a listener.
+pub(super) fn read_hosts(reader: &mut Reader, key: &str) -> Vec<String> {
+    reader.words(key, HOSTS_MAX, host)
 }
 
 /// A host's name as it is compared: lower case, without a port.

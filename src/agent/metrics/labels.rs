@@ -112,6 +112,20 @@ label! {
 }
 
 label! {
+    /// What a request to the gateway came to.
+    Passed {
+        /// A call, whose event was handed over.
+        Metered = "metered",
+        /// A call that another layer meters.
+        Left = "left",
+        /// A call that should have been metered, and was not.
+        Lost = "lost",
+        /// No call.
+        Other = "other",
+    }
+}
+
+label! {
     /// Which tokens.
     TokenType {
         /// Of the prompt.

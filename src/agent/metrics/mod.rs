@@ -27,7 +27,7 @@ use family::{
     counter, counter_grid, counters, float_gauge_family, gauge, gauge_family, histogram, histograms,
 };
 use labels::{DEAD_REASONS, OTHER, WARNINGS, dead_reason_index, kind_index, kind_names, label_index};
-pub use labels::{Limit, Outcome, PauseReason, Rejected, TokenType, Via};
+pub use labels::{Limit, Outcome, Passed, PauseReason, Rejected, TokenType, Via};
 use process::ProcessMetrics;
 use spool::SpoolMetrics;
 use store::StoreMetrics;
@@ -54,6 +54,7 @@ struct Inner {
     warnings: Vec<IntCounter>,
     tokens: Vec<Vec<IntCounter>>,
     limits: Vec<IntCounter>,
+    gateway: Vec<IntCounter>,
     sent_after_key_expiry: IntCounter,
     commit_duration: Histogram,
     flush_duration: Histogram,
@@ -124,6 +125,11 @@ impl Metrics {
     /// A bound of intake held somebody back.
     pub fn limit_reached(&self, limit: Limit) {
         self.inner.limits[limit as usize].inc();
+    }
+
+    /// A request to the gateway, or a result of a batch that passed it, came to this.
+    pub fn gateway(&self, passed: Passed) {
+        self.inner.gateway[passed as usize].inc();
     }
 
     /// A record was sent, for whatever attempt, after the upstream had forgotten its Idempotency-Key.
@@ -280,6 +286,13 @@ impl Inner {
                 "limit",
                 &names(Limit::ALL, Limit::name),
             )?,
+            gateway: counters(
+                r,
+                "gateway_requests_total",
+                "Requests to the gateway, results of batches among them, by what they came to.",
+                "result",
+                &names(Passed::ALL, Passed::name),
+            )?,
             sent_after_key_expiry: counter(
                 r,
                 "sent_after_key_expiry_total",
@@ -336,7 +349,11 @@ impl Inner {
                 "Whether delivery is paused, for a route or for all of a profile's.",
                 &["profile", "route", "reason"],
             )?,
-            connections: gauge(r, "connections", "Open connections to the socket and the relay.")?,
+            connections: gauge(
+                r,
+                "connections",
+                "Open connections to the socket, the relay and the gateway.",
+            )?,
             effective_guarantee: gauge(
                 r,
                 "effective_guarantee",

@@ -5,7 +5,6 @@
 //! received whole is stored, and the answer meets nobody.
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 
 use hyper::Request;
@@ -15,16 +14,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 use tracing::debug;
 
 use super::handler::Desk;
-use super::server::Place;
 use crate::queue::Queue;
 use crate::tasks::Stop;
+use crate::web::{Place, until_ended};
 
 /// Serves one connection to its end.
-pub(super) async fn serve<Q: Queue>(desk: Arc<Desk<Q>>, stream: TcpStream, place: Place, mut stop: Stop) {
+pub(super) async fn serve<Q: Queue>(desk: Arc<Desk<Q>>, stream: TcpStream, place: Place, stop: Stop) {
     // Answers are small and each is waited for. Without it they come later, not wrong.
     let _ = stream.set_nodelay(true);
     let limits = desk.settings().limits.clone();
@@ -47,27 +45,9 @@ pub(super) async fn serve<Q: Queue>(desk: Arc<Desk<Q>>, stream: TcpStream, place
         .max_headers(limits.headers_max)
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let mut asked_to_end = pin!(async {
-        tokio::select! {
-            () = place.evicted() => {}
-            () = stop.requested() => {
-                // Requests that were on their way when the stop came are still taken.
-                sleep(limits.stop_linger).await;
-            }
-        }
-    });
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = &mut asked_to_end => {
-            if !place.is_busy() {
-                return;
-            }
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
+    let linger = limits.stop_linger;
+    let ended = until_ended(connection, &place, stop, linger, |connection| connection.graceful_shutdown());
+    if let Some(Err(error)) = ended.await {
         debug!(%error, "a connection broke off");
     }
 }

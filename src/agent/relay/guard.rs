@@ -1,19 +1,16 @@
 //! Who may send: what a request's head must say before its body is read. Pure.
 
 use hyper::HeaderMap;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
+use hyper::header::{CONTENT_TYPE, HeaderName};
 
 use super::settings::Settings;
-use crate::host;
+use crate::web::{self, Foreign, are_equal};
 
 /// The header that our own drain sends, with its instance.
 const AGENT: HeaderName = HeaderName::from_static("x-revenium-agent");
 
 /// The header for the token, for clients that can set one.
 const TOKEN: HeaderName = HeaderName::from_static("x-revenium-agent-token");
-
-/// What browsers say of every request that a page made.
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Why a request is turned away, unread.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,15 +63,10 @@ pub(super) fn check(
     if text(&AGENT).is_some_and(|instance| instance == &*settings.instance) {
         return Err(Turned::Loop);
     }
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = hosts.next().and_then(|value| value.to_str().ok());
-    if hosts.next().is_some() || !host.is_some_and(|host| host::is_ours(host, &settings.hosts)) {
-        return Err(Turned::Host);
-    }
-    let is_of_page = text(&FETCH_SITE).is_some_and(|site| site != "none");
-    if headers.contains_key(ORIGIN) || is_of_page {
-        return Err(Turned::Page);
-    }
+    web::is_of_here(headers, None, &settings.hosts).map_err(|foreign| match foreign {
+        Foreign::Host => Turned::Host,
+        Foreign::Page => Turned::Page,
+    })?;
     if let Some(token) = &settings.token {
         let given = path_token.or_else(|| text(&TOKEN)).unwrap_or_default();
         if !are_equal(given.as_bytes(), token.reveal().as_bytes()) {
@@ -90,12 +82,6 @@ pub(super) fn check(
 fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim();
     kind.eq_ignore_ascii_case("application/json")
-}
-
-/// Compares without telling by its duration how much was right.
-pub(super) fn are_equal(given: &[u8], wanted: &[u8]) -> bool {
-    let differences = given.iter().zip(wanted).fold(0u8, |all, (a, b)| all | (a ^ b));
-    given.len() == wanted.len() && std::hint::black_box(differences) == 0
 }
 
 #[cfg(test)]

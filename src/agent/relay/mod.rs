@@ -19,12 +19,12 @@ mod connection;
 mod guard;
 mod handler;
 mod route;
-mod server;
+mod serve;
 mod settings;
 mod tenant;
 #[cfg(test)]
 mod tests;
 
-pub use server::{Waiting, serve};
+pub use serve::serve;
 pub use settings::{Limits, Settings};
 pub use tenant::{CLAIMABLE_PREFIX, Tenants};

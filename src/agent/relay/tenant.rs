@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::guard::are_equal;
 use crate::intake::PROFILE_DEFAULT;
 use crate::secret::Secret;
+use crate::web::are_equal;
 
 /// How the names of profiles begin that an unknown key made.
 pub const CLAIMABLE_PREFIX: &str = "key-";

@@ -10,10 +10,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Limits, Settings, Tenants, Waiting::Ours, serve};
+use super::{Limits, Settings, Tenants, serve};
 use crate::intake::tests::fake::{FakeQueue, Tally};
 use crate::queue::*;
-use crate::tasks::Stop;
+use crate::{tasks::Stop, web::Waiting::Ours};
 
 const COMPLETIONS: &str = "/meter/v2/ai/completions";
 const EVENT: &str =

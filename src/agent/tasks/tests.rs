@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 
 const DEADLINES: Deadlines = Deadlines {
+    gateway: Duration::from_secs(1),
     intake: Duration::from_secs(1),
     drain: Duration::from_secs(10),
     store: Duration::from_secs(1),

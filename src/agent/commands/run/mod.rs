@@ -21,9 +21,10 @@ use crate::logging;
 use crate::signals::StopSignals;
 use crate::systemd::{Service, Sockets};
 use crate::tasks::{Deadlines, TaskError, Tasks};
-pub(crate) use parts::{FOLDERS, SPOOL_QUARANTINE};
+pub(crate) use parts::{FOLDERS, SPOOL_QUARANTINE, gateway_settings, provider};
 pub use ready::Ready;
 pub use shell::Shell;
+pub(crate) use shell::listen_on;
 
 /// Intake and drain keep their own deadlines; so much later they are aborted.
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -79,6 +80,7 @@ async fn live(
     let mut signals = StopSignals::install().or_exit(Exit::Io, "cannot handle signals")?;
     let mut tasks = Tasks::default();
     let deadlines = Deadlines {
+        gateway: config.gateway.listen.map_or(Duration::ZERO, |_| config.gateway.stop_deadline + STOP_GRACE),
         intake: parts::INTAKE_STOP_MAX + STOP_GRACE,
         drain: config.drain.stop_deadline + STOP_GRACE,
         store: STORE_STOP_MAX,
@@ -123,9 +125,9 @@ async fn start(
     let ready = Ready {
         socket: ways.socket,
         relay: ways.relay,
-        gateway: None,
+        gateway: ways.gateway,
         admin: shell.admin,
-        control: control.path().to_owned(),
+        control: Some(control.path().to_owned()),
     };
     if let Some(path) = &args.ready_file {
         ready
@@ -133,11 +135,17 @@ async fn start(
             .or_exit(Exit::Io, format_args!("cannot write the ready file {}", path.display()))?;
     }
     if let (Some(_), Some(socket)) = (&sandbox_dir, &ready.socket) {
-        sandbox::welcome(socket, ready.relay);
+        sandbox::welcome(socket, ready.relay, ready.gateway);
     }
     let socket = ready.socket.as_deref().map(|path| tracing::field::display(path.display()));
     let shown = |address: Option<std::net::SocketAddr>| address.map(tracing::field::display);
-    info!(socket, relay = shown(ready.relay), admin = shown(ready.admin), "started");
+    info!(
+        socket,
+        relay = shown(ready.relay),
+        gateway = shown(ready.gateway),
+        admin = shown(ready.admin),
+        "started"
+    );
     Ok((control, sandbox_dir))
 }
 
@@ -160,7 +168,7 @@ fn finish(cause: Result<&'static str, TaskError>, late: &[&'static str]) -> Resu
 }
 
 /// Every connection is a file: take as many as the system lets us, not its cautious default.
-fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // Not worth failing for; the limit in effect is a metric.

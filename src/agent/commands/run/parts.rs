@@ -7,6 +7,7 @@
 
 mod count;
 mod drain;
+mod gateway;
 mod intake;
 mod log;
 mod relay;
@@ -26,13 +27,15 @@ use crate::systemd::Sockets;
 use crate::tasks::Tasks;
 
 /// What must report `ready` on the board before `/readyz` answers 200.
-pub(super) const NAMES: [&str; 4] = [log::LOG, log::INDEX, intake::SOCKET, relay::RELAY];
+pub(super) const NAMES: [&str; 5] = [log::LOG, log::INDEX, intake::SOCKET, relay::RELAY, gateway::GATEWAY];
 
 /// Where bad lines of spool files are kept, in the data directory.
 pub(crate) use spool::QUARANTINE as SPOOL_QUARANTINE;
 
 /// What the parts make in the data directory.
 pub(crate) const FOLDERS: [&str; 2] = [log::DIR, spool::QUARANTINE];
+
+pub(crate) use gateway::{provider, settings as gateway_settings};
 
 /// How long connections may take to be read to their end and acknowledged when the agent stops.
 pub(super) use intake::STOP_MAX as INTAKE_STOP_MAX;
@@ -43,6 +46,8 @@ pub(super) struct Ways {
     pub(super) socket: Option<PathBuf>,
     /// The relay's address.
     pub(super) relay: Option<SocketAddr>,
+    /// The gateway's address.
+    pub(super) gateway: Option<SocketAddr>,
 }
 
 /// Starts every part.
@@ -64,5 +69,6 @@ pub(super) async fn start(
     let relay = relay::start(shell, &store, sockets, tasks)?;
     let socket = intake::start(shell, store.clone(), sockets, tasks)?;
     spool::start(shell, store, tasks);
-    Ok(Ways { socket: Some(socket), relay })
+    let gateway = gateway::start(shell, &socket, tasks)?;
+    Ok(Ways { socket: Some(socket), relay, gateway })
 }

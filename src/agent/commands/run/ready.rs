@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// Its content, one JSON object. What is off is `null`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// The Unix socket that takes events.
     pub socket: Option<PathBuf>,
@@ -19,7 +19,7 @@ pub struct Ready {
     /// The address of metrics, health and the status page.
     pub admin: Option<SocketAddr>,
     /// The control socket.
-    pub control: PathBuf,
+    pub control: Option<PathBuf>,
 }
 
 impl Ready {
@@ -45,7 +45,7 @@ mod tests {
             relay: None,
             gateway: None,
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 8792))),
-            control: PathBuf::from("/data/control.sock"),
+            control: Some(PathBuf::from("/data/control.sock")),
         };
         ready.write(&path).expect("written");
         assert_eq!(

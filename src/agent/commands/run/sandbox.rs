@@ -71,7 +71,7 @@ impl StandIn {
 }
 
 /// Tells a person how to try it.
-pub(super) fn welcome(socket: &Path, relay: Option<SocketAddr>) {
+pub(super) fn welcome(socket: &Path, relay: Option<SocketAddr>, gateway: Option<SocketAddr>) {
     say(&format!(
         "Nothing leaves this machine: events go to a stand-in for Revenium, and are shown here. Try:\n  \
          revenium-agent send --socket {} --model claude-sonnet-4 --provider Anthropic \
@@ -83,6 +83,9 @@ pub(super) fn welcome(socket: &Path, relay: Option<SocketAddr>) {
             "Or one of Revenium's SDKs, with REVENIUM_METERING_BASE_URL=http://{relay} \
              REVENIUM_METERING_API_KEY={SANDBOX_KEY}"
         ));
+    }
+    if let Some(gateway) = gateway {
+        say(&format!("Or Claude, with ANTHROPIC_BASE_URL=http://{gateway} and your own key"));
     }
 }
 

@@ -166,17 +166,25 @@ pub(super) fn listen(
     key: &'static str,
     address: SocketAddr,
 ) -> Result<(TcpListener, SocketAddr), Failure> {
+    let (listener, bound) = listen_on(key, address)?;
+    refuse_loops(config, key, bound)?;
+    Ok((listener, bound))
+}
+
+/// Listens on `address`, and returns the one that it got; `key` names it if it cannot.
+pub(crate) fn listen_on(
+    key: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), Failure> {
     let bound = bind(address).and_then(|listener| {
         let bound = listener.local_addr()?;
         Ok((listener, bound))
     });
-    let (listener, bound) = bound.map_err(|error| {
+    bound.map_err(|error| {
         let exit = if error.kind() == io::ErrorKind::AddrInUse { Exit::Temporary } else { Exit::Io };
         let context = format!("cannot listen on {address} ({key})");
         Failure { exit, error: anyhow::Error::from(error).context(context) }
-    })?;
-    refuse_loops(config, key, bound)?;
-    Ok((listener, bound))
+    })
 }
 
 /// A client whose connection finds the kernel's queue full tries again only after a second.

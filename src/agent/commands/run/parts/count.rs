@@ -7,8 +7,9 @@ use revenium_event::{Kind, Warning};
 
 use crate::admin::SpoolStatus;
 use crate::drain::{self, Reason};
+use crate::gateway::{self, CameTo};
 use crate::intake::{self, Seen};
-use crate::metrics::{Limit, Metrics, Outcome, Rejected, Via};
+use crate::metrics::{Limit, Metrics, Outcome, Passed, Rejected, Via};
 use crate::spool;
 
 /// Counts what a way in tells.
@@ -90,6 +91,17 @@ impl spool::Counter for Counted {
     }
     fn looked(&self, standing: &SpoolStatus) {
         self.metrics.set_spool(standing);
+    }
+}
+
+impl gateway::Counter for Counted {
+    fn came_to(&self, what: CameTo) {
+        self.metrics.gateway(match what {
+            CameTo::Metered => Passed::Metered,
+            CameTo::Left => Passed::Left,
+            CameTo::Lost => Passed::Lost,
+            CameTo::Passed => Passed::Other,
+        });
     }
 }
 

@@ -15,9 +15,10 @@ use super::intake::STOP_MAX;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::metrics::Via;
 use crate::queue::Pulsed;
-use crate::relay::{Limits, Settings, Tenants, Waiting, serve};
+use crate::relay::{Limits, Settings, Tenants, serve};
 use crate::systemd::Sockets;
 use crate::tasks::{Stage, Tasks};
+use crate::web::Waiting;
 
 /// Files that the log, the index, the drain and an operator's doors may have open.
 const FILES_OF_THE_LOG: usize = 512;

@@ -1,0 +1,112 @@
+//! One request: passed on, and its answer passed back.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, Version};
+use revenium_anthropic::{Ended, Failure, Route};
+use tracing::warn;
+
+use super::METERED;
+use super::answer::Problem;
+use super::exchange::Exchange;
+use super::head;
+use super::meter::Meter;
+use super::provider::Provider;
+use super::settings::Settings;
+use super::tap::{Download, Upload};
+use super::watch::Watch;
+use crate::web::{self, Busy, Foreign};
+
+/// Who meters, in the mark.
+const WHO: HeaderValue = HeaderValue::from_static(concat!("revenium-gateway/", env!("CARGO_PKG_VERSION")));
+
+const MARK: HeaderName = HeaderName::from_static(METERED);
+
+/// What all requests share.
+pub(super) struct Desk {
+    provider: Provider,
+    settings: Settings,
+    meter: Arc<Meter>,
+}
+
+impl Desk {
+    pub(super) fn new(provider: Provider, settings: Settings, meter: Arc<Meter>) -> Self {
+        Self { provider, settings, meter }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Answers one request. Dropped before it returns, the provider's answer is given up.
+    pub(super) async fn answer(&self, request: Request<Incoming>, busy: Busy) -> Response<Download> {
+        match self.pass_on(request, busy).await {
+            Ok(answer) => answer,
+            Err(problem) => {
+                warn!(?problem, "a request was not answered by the provider");
+                problem.answer().map(|body| Download::Own(Some(body)))
+            }
+        }
+    }
+
+    async fn pass_on(&self, request: Request<Incoming>, busy: Busy) -> Result<Response<Download>, Problem> {
+        let (mut head, body) = request.into_parts();
+        let authority = head.uri.authority().map(|authority| authority.as_str());
+        web::is_of_here(&head.headers, authority, &self.settings.hosts).map_err(|foreign| match foreign {
+            Foreign::Host => Problem::Host,
+            Foreign::Page => Problem::Page,
+        })?;
+        let place = self.provider.place(&head.uri).ok_or(Problem::Path)?;
+        let mut watch = self.watch(&head);
+        head.headers = head::to_provider(&head.headers, self.provider.host());
+        head.uri = place;
+        head.version = Version::HTTP_11;
+        let upload = Upload::new(body, watch.as_ref().and_then(Watch::asked));
+        let answered = self.provider.send(Request::from_parts(head, upload)).await;
+        let (mut head, body) = match answered {
+            Ok(answer) => answer.into_parts(),
+            Err(error) => {
+                // What was never sent is no call.
+                if error.is_connect() {
+                    watch.take().into_iter().for_each(Watch::unsent);
+                }
+                if let Some(watch) = &mut watch {
+                    let class = Some("APIConnectionError".to_owned());
+                    watch.end(Ended::Error(Failure { class, ..Failure::default() }));
+                }
+                return Err(Problem::Provider(self.provider.unreached(&error)));
+            }
+        };
+        head.headers = head::to_client(&head.headers);
+        if head.headers.contains_key(MARK) {
+            watch.take().into_iter().for_each(Watch::leave);
+        }
+        if let Some(watch) = &mut watch {
+            watch.answered(head.status, &head.headers);
+            head.headers.insert(MARK, WHO);
+        }
+        Ok(Response::from_parts(head, Download::passed(body, watch, busy)))
+    }
+
+    /// What meters the call, if it is one and nobody else does.
+    fn watch(&self, head: &Parts) -> Option<Watch> {
+        let route = Route::of(head.uri.path());
+        let is_call = match route {
+            Route::BatchResults => head.method == Method::GET,
+            _ => route.is_metered() && head.method == Method::POST,
+        };
+        if !is_call {
+            self.meter.passed();
+            return None;
+        }
+        if head.headers.contains_key(MARK) {
+            self.meter.left();
+            return None;
+        }
+        let exchange = Exchange::new(route, head, self.provider.url(), self.settings.credential_from_key);
+        Some(Watch::new(exchange, self.meter.clone()))
+    }
+}

@@ -1,0 +1,250 @@
+//! From calls that have ended to events, beside the answers.
+//!
+//! A connection hands a call over and goes on; its event is made and emitted right after, by one loop. The events
+//! are made here and not by the agent, because what a call cost is settled by whoever saw it: an agent of any
+//! release takes a plain event, and a resend has the same bytes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use revenium_anthropic::{Call, Ended, Route, freeze};
+use revenium_emitter::{Emitted, Emitter, Event};
+use revenium_event::{Identity, Minted};
+use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
+use tokio::time::{Instant, timeout};
+use tracing::{debug, warn};
+use uuid::Uuid;
+
+use super::exchange::Exchange;
+use super::seen::Seen;
+use super::settings::Settings;
+use super::watch::Watch;
+use super::{CameTo, Counter};
+use crate::intake::{Bucket, unix_ms};
+use crate::tasks::Group;
+
+/// Ended calls that may wait for their event: far more than can end at once, about a kilobyte each.
+const WAITING_MAX: usize = 4096;
+
+/// Answers that are read on at a time.
+const RESTS_MAX: usize = 256;
+
+/// Lines a second in our log about calls that are not metered, and how many at once.
+const WARNINGS_PER_SECOND: u32 = 1;
+const WARNINGS_BURST: u32 = 5;
+
+const DAY_MS: u64 = 86_400_000;
+
+/// What a connection hands over.
+pub(super) enum Finished {
+    /// A call that has ended.
+    Call(Box<Exchange>, Ended),
+    /// A call of a batch, whose result passed by.
+    Result(Box<Call>),
+    /// An answer that its client gave up.
+    Rest(Rest),
+}
+
+/// The rest of an answer.
+pub(super) struct Rest {
+    pub(super) body: Incoming,
+    pub(super) watch: Watch,
+}
+
+/// Takes calls that have ended.
+pub(super) struct Meter {
+    finished: Sender<Finished>,
+    books: Arc<Books>,
+    reads_on: bool,
+}
+
+/// Makes their events.
+pub(super) struct Follower {
+    finished: Receiver<Finished>,
+    books: Arc<Books>,
+    read_on_time_max: Duration,
+    read_on_bytes_max: u64,
+}
+
+struct Books {
+    emitter: Emitter,
+    counter: Arc<dyn Counter>,
+    seen: Mutex<Seen>,
+    warnings: Mutex<Bucket>,
+}
+
+/// A meter, and the loop that has to run beside it.
+pub(super) fn new(
+    settings: &Settings,
+    emitter: Emitter,
+    counter: Arc<dyn Counter>,
+) -> (Arc<Meter>, Follower) {
+    let (sender, finished) = channel(WAITING_MAX);
+    let books = Arc::new(Books {
+        emitter,
+        counter,
+        seen: Mutex::new(Seen::new(settings.state_dir.clone())),
+        warnings: Mutex::new(Bucket::new(WARNINGS_PER_SECOND, WARNINGS_BURST, Instant::now())),
+    });
+    let (read_on_time_max, read_on_bytes_max) =
+        (settings.limits.read_on_time_max, settings.limits.read_on_bytes_max);
+    let reads_on = !read_on_time_max.is_zero() && read_on_bytes_max > 0;
+    let follower = Follower { finished, books: books.clone(), read_on_time_max, read_on_bytes_max };
+    (Arc::new(Meter { finished: sender, books, reads_on }), follower)
+}
+
+impl Meter {
+    /// A call has ended. Returns at once.
+    pub(super) fn finish(&self, finished: Finished) {
+        match self.finished.try_send(finished) {
+            Ok(()) => {}
+            // The loop is behind, or gone at the end of the process: this call's own task does it.
+            Err(TrySendError::Full(finished) | TrySendError::Closed(finished)) => self.books.take(finished),
+        }
+    }
+
+    /// Whether answers are read on that their clients gave up.
+    pub(super) fn reads_on(&self) -> bool {
+        self.reads_on
+    }
+
+    /// A call is another layer's.
+    pub(super) fn left(&self) {
+        self.books.counter.came_to(CameTo::Left);
+    }
+
+    /// A request is no call.
+    pub(super) fn passed(&self) {
+        self.books.counter.came_to(CameTo::Passed);
+    }
+
+    /// A call is not metered, and it should have been.
+    pub(super) fn lost(&self, why: &str) {
+        self.books.lost(why);
+    }
+}
+
+impl Follower {
+    /// Meters until nobody can finish a call any more.
+    pub(super) async fn follow(mut self) {
+        let mut rests = Group::new("gateway's reading on", RESTS_MAX);
+        while let Some(finished) = self.finished.recv().await {
+            match finished {
+                Finished::Rest(rest) if rests.len() < RESTS_MAX => {
+                    rests.spawn(read_on(rest, self.read_on_time_max, self.read_on_bytes_max));
+                    // Forgets those that have ended; there is room.
+                    rests.room().await;
+                }
+                finished => self.books.take(finished),
+            }
+        }
+        rests.finish().await;
+    }
+}
+
+/// Reads the rest of an answer, to know what it cost.
+async fn read_on(rest: Rest, time_max: Duration, bytes_max: u64) {
+    let Rest { mut body, mut watch } = rest;
+    let reading = async {
+        let mut left = bytes_max;
+        loop {
+            match body.frame().await {
+                None => return watch.end(Ended::Complete),
+                Some(Err(_)) => return watch.end(Ended::Cut),
+                Some(Ok(frame)) => {
+                    let bytes = frame.data_ref().map_or(&[][..], |bytes| bytes);
+                    watch.saw(bytes);
+                    match left.checked_sub(bytes.len() as u64) {
+                        Some(rest) => left = rest,
+                        None => return,
+                    }
+                }
+            }
+        }
+    };
+    // Out of time or room, what was seen is billed: dropping the watch says so.
+    let _ = timeout(time_max, reading).await;
+}
+
+impl Books {
+    fn take(&self, finished: Finished) {
+        match finished {
+            Finished::Call(exchange, ended) => self.call(*exchange, ended),
+            Finished::Result(call) => self.result(&call),
+            // There are too many to read this one on.
+            Finished::Rest(mut rest) => rest.watch.end(Ended::Cancelled),
+        }
+    }
+
+    fn call(&self, exchange: Exchange, ended: Ended) {
+        let route = exchange.route;
+        let came_whole = ended == Ended::Complete;
+        let call = exchange.into_call(ended);
+        if came_whole && call.response.ended == Ended::Cut {
+            self.warn("the answer of a call could not be read; what was read of it is billed as partial");
+        }
+        if route == Route::Other && call.response.usage.is_none() {
+            return self.counter.came_to(CameTo::Passed);
+        }
+        self.emit(&call);
+    }
+
+    /// A result is metered once, however often it is fetched.
+    fn result(&self, call: &Call) {
+        let id = call.response.id.clone().unwrap_or_else(|| {
+            let of = |text: &Option<String>| text.clone().unwrap_or_default();
+            format!("{}/{}", of(&call.batch_id), of(&call.custom_id))
+        });
+        let today = unix_ms() / DAY_MS;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen.knows(&id, today) {
+            Ok(true) => return debug!("a result of a batch was metered before"),
+            Ok(false) => {}
+            Err(error) => {
+                self.warn(&format!("cannot remember which results of batches were metered: {error}"))
+            }
+        }
+        // After the event: a crash between the two meters it again, under the same transactionId.
+        if self.emit(call)
+            && let Err(error) = seen.remember(&id, today)
+        {
+            self.warn(&format!("cannot remember which results of batches were metered: {error}"));
+        }
+    }
+
+    /// Makes the events of a call and hands them to the emitter; whether it has them.
+    fn emit(&self, call: &Call) -> bool {
+        let minted = Minted { now_ms: unix_ms(), random: Uuid::new_v4().into_bytes() };
+        let events = match freeze(call.to_line().as_bytes(), &Identity::Body, &minted) {
+            Ok(events) => events,
+            Err(refusal) => {
+                self.lost(&refusal.message);
+                return false;
+            }
+        };
+        for event in events {
+            let why = match Event::from_json(&event.body).map(|event| self.emitter.emit(event)) {
+                Ok(Emitted::Dropped(reason)) => reason.to_string(),
+                Ok(_) => continue,
+                Err(error) => error.to_string(),
+            };
+            self.lost(&why);
+            return false;
+        }
+        self.counter.came_to(CameTo::Metered);
+        true
+    }
+
+    fn lost(&self, why: &str) {
+        self.counter.came_to(CameTo::Lost);
+        self.warn(&format!("a call was not metered: {why}"));
+    }
+
+    fn warn(&self, what: &str) {
+        if self.warnings.lock().unwrap_or_else(PoisonError::into_inner).try_take(Instant::now()) {
+            warn!("{what}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The results of a batch as they pass by: each line is a call of its own.
+//!
+//! A line is metered when all of it has passed, so whoever breaks the download off has metered what came.
+
+use revenium_anthropic::batch::{self, Outcome};
+
+/// Longest line that is read, in bytes: a message's longest answer, many times over.
+const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// Gathers lines.
+#[derive(Default)]
+pub(super) struct Results {
+    line: Vec<u8>,
+    is_too_long: bool,
+    read: Vec<Outcome>,
+    /// Lines that are no result, or could not be read.
+    odd: u64,
+}
+
+impl Results {
+    /// The next piece.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            self.gather(&rest[..end]);
+            self.end_line();
+            rest = &rest[end + 1..];
+        }
+        self.gather(rest);
+    }
+
+    /// The body has come to its end; its last line needs no newline.
+    pub(super) fn finish(&mut self) {
+        self.end_line();
+    }
+
+    /// What was read since the last call: calls that were made, and how many lines could not be read.
+    pub(super) fn take(&mut self) -> (Vec<Outcome>, u64) {
+        (std::mem::take(&mut self.read), std::mem::take(&mut self.odd))
+    }
+
+    fn gather(&mut self, bytes: &[u8]) {
+        if self.line.len() + bytes.len() > LINE_BYTES_MAX {
+            self.is_too_long = true;
+            self.line = Vec::new();
+        }
+        if !self.is_too_long {
+            self.line.extend_from_slice(bytes);
+        }
+    }
+
+    fn end_line(&mut self) {
+        if std::mem::take(&mut self.is_too_long) {
+            self.odd += 1;
+        } else if !self.line.trim_ascii().is_empty() {
+            match batch::read(&self.line) {
+                Some(outcome) => self.read.push(outcome),
+                None => self.odd += 1,
+            }
+        }
+        self.line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(name: &str) -> String {
+        format!(
+            "{{\"custom_id\":\"{name}\",\"result\":{{\"type\":\"succeeded\",\"message\":{{\"id\":\"msg_{name}\",\"type\":\"message\",\"usage\":{{\"input_tokens\":1,\"output_tokens\":2}}}}}}}}"
+        )
+    }
+
+    fn names(results: &mut Results) -> (Vec<String>, u64) {
+        let (read, odd) = results.take();
+        (read.into_iter().map(|outcome| outcome.custom_id).collect(), odd)
+    }
+
+    #[test]
+    fn every_line_is_read_wherever_the_bytes_are_split() {
+        let body = format!("{}\n\n{}\r\nnonsense\n{}", line("a"), line("b"), line("c"));
+        for at in 0..=body.len() {
+            let mut results = Results::default();
+            results.push(&body.as_bytes()[..at]);
+            results.push(&body.as_bytes()[at..]);
+            assert_eq!(names(&mut results), (vec!["a".to_owned(), "b".to_owned()], 1), "split at {at}");
+            results.finish();
+            assert_eq!(names(&mut results), (vec!["c".to_owned()], 0), "split at {at}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_gathered_and_the_next_is_read() {
+        let mut results = Results::default();
+        for _ in 0..40 {
+            results.push(&vec![b'x'; 1 << 20]);
+            assert!(results.line.capacity() <= 2 * LINE_BYTES_MAX);
+        }
+        results.push(format!("\n{}\n", line("a")).as_bytes());
+        assert_eq!(names(&mut results), (vec!["a".to_owned()], 1));
+    }
+}

@@ -1,0 +1,100 @@
+//! What happens to a call, told as it happens. It ends once: as it is told, or by whatever it is dropped by.
+
+use std::sync::{Arc, Mutex};
+
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use revenium_anthropic::{Ended, Route};
+
+use super::exchange::Exchange;
+use super::meter::{Finished, Meter, Rest};
+use super::skim::Skim;
+
+/// Tells the meter of one exchange.
+pub(super) struct Watch {
+    exchange: Option<Box<Exchange>>,
+    meter: Arc<Meter>,
+}
+
+impl Watch {
+    pub(super) fn new(exchange: Exchange, meter: Arc<Meter>) -> Self {
+        Self { exchange: Some(Box::new(exchange)), meter }
+    }
+
+    /// Where to put the request's body.
+    pub(super) fn asked(&self) -> Option<Arc<Mutex<Skim>>> {
+        self.exchange.as_ref().map(|exchange| exchange.asked())
+    }
+
+    /// The provider answers.
+    pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.answered(status, headers);
+        }
+    }
+
+    /// These bytes of the answer are passed on.
+    pub(super) fn saw(&mut self, bytes: &[u8]) {
+        let Some(exchange) = &mut self.exchange else { return };
+        exchange.saw(bytes);
+        if exchange.route == Route::BatchResults {
+            self.results(false);
+        }
+    }
+
+    /// The call is over. Only the first end counts.
+    pub(super) fn end(&mut self, ended: Ended) {
+        if self.exchange.as_ref().is_some_and(|exchange| exchange.route == Route::BatchResults) {
+            self.results(ended == Ended::Complete);
+            self.exchange = None;
+        }
+        if let Some(exchange) = self.exchange.take() {
+            self.meter.finish(Finished::Call(exchange, ended));
+        }
+    }
+
+    /// The client gave the answer up: its rest is read without it if that is asked for, else the call ends.
+    pub(super) fn given_up(mut self, rest: Incoming) {
+        let is_message = self.exchange.as_ref().is_some_and(|exchange| exchange.route != Route::BatchResults);
+        if is_message && self.meter.reads_on() {
+            let meter = self.meter.clone();
+            meter.finish(Finished::Rest(Rest { body: rest, watch: self }));
+        } else {
+            // Before the body goes, and the provider's answer with it.
+            self.end(Ended::Cancelled);
+        }
+    }
+
+    /// The call never left.
+    pub(super) fn unsent(mut self) {
+        self.exchange = None;
+        self.meter.passed();
+    }
+
+    /// Somebody else meters the call.
+    pub(super) fn leave(mut self) {
+        self.exchange = None;
+        self.meter.left();
+    }
+
+    fn results(&mut self, is_at_end: bool) {
+        let Some(exchange) = &mut self.exchange else { return };
+        let (outcomes, odd) = exchange.outcomes(is_at_end);
+        for outcome in outcomes {
+            // What failed within a batch cost nothing, and names no model.
+            if let Some(response) = outcome.response.filter(|response| response.ended == Ended::Complete) {
+                let call = exchange.call_of(outcome.custom_id, response);
+                self.meter.finish(Finished::Result(Box::new(call)));
+            }
+        }
+        (0..odd).for_each(|_| self.meter.lost("a line of a batch's results could not be read"));
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // The client went away before there was an answer.
+        self.end(Ended::Cancelled);
+    }
+}
