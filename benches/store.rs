@@ -125,6 +125,7 @@ impl Records<'_> {
                 body: self.bodies[self.next % self.bodies.len()].clone(),
                 dead: None,
                 replaces: None,
+                is_part: false,
             }
         };
         (0..count).map(record).collect()

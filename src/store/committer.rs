@@ -195,8 +195,13 @@ impl Committer {
         }
         let before = (group.records.len(), group.duplicates, group.conflicts);
         let mut answers = Vec::with_capacity(submission.records.len());
+        let mut whole = Known::New;
         for record in submission.records {
-            match self.admit_record(record, group) {
+            let known = self.known(&record, whole);
+            if !record.is_part {
+                whole = known;
+            }
+            match self.admit_record(record, known, group) {
                 Ok(appended) => answers.push(appended),
                 Err(error) => {
                     self.forget(&group.records[before.0..]);
@@ -210,9 +215,26 @@ impl Committer {
         group.answers.push((submission.done, answers));
     }
 
-    fn admit_record(&mut self, mut record: NewRecord, group: &mut Group) -> Result<Appended, AppendError> {
+    /// What is known of a record; `whole` is what is known of that which it is a part of, if it is one.
+    fn known(&self, record: &NewRecord, whole: Known) -> Known {
+        let own = self.dedup.look(record.number, identity_bits(record), record.fingerprint);
+        match whole {
+            _ if !record.is_part => own,
+            Known::New => own,
+            // What is known of a part alone is forgotten earlier than a number.
+            Known::Resend => Known::Resend,
+            Known::Conflict if own == Known::Resend => Known::Resend,
+            Known::Conflict => Known::Conflict,
+        }
+    }
+
+    fn admit_record(
+        &mut self,
+        mut record: NewRecord,
+        known: Known,
+        group: &mut Group,
+    ) -> Result<Appended, AppendError> {
         let key = identity_bits(&record);
-        let known = self.dedup.look(record.number, key, record.fingerprint);
         if known == Known::Resend {
             group.duplicates += 1;
             return Ok(Appended::Duplicate);
@@ -220,8 +242,7 @@ impl Committer {
         let seq = Seq(self.chain.next_seq + group.records.len() as u64);
         if known == Known::Conflict {
             group.conflicts += 1;
-            let bits = key.expect("a conflict has a key");
-            if !self.dedup.conflict_is_new(bits, record.fingerprint) {
+            if !key.is_none_or(|bits| self.dedup.conflict_is_new(bits, record.fingerprint)) {
                 return Ok(Appended::Conflict(Seq(0)));
             }
             record.dead = Some(DeadNote {
@@ -268,7 +289,8 @@ impl Committer {
         for (i, record) in records.iter().enumerate() {
             let full =
                 i - from >= o.chunk_records_max || bytes + record.body.len() as u64 > o.chunk_bytes_max;
-            if i > from && full {
+            // A chunk counts whole or not at all, so a record and its parts are in one.
+            if i > from && full && !record.is_part {
                 chunks.push(Encoded::records(
                     first_seq + from as u64,
                     &records[from..i],

@@ -489,6 +489,7 @@ mod tests {
             body: vec![b'x'; 2 << 10].into(),
             dead: None,
             replaces: None,
+            is_part: false,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let store = Store::open(options(5)).unwrap();
@@ -539,6 +540,7 @@ mod tests {
             body: "b".into(),
             dead: None,
             replaces: None,
+            is_part: false,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(store.append(vec![record])).unwrap();

@@ -53,6 +53,9 @@ pub struct NewRecord {
     /// The dead letter that this record takes the place of (`dlq retry`); it ends with this record's
     /// commit. If it is of another lane it counts as discarded there, and this one as received.
     pub replaces: Option<Seq>,
+    /// Whether it came with the record before it, as one thing of the sender's: a resend or a conflict of
+    /// that one is one of this, and no crash leaves one without the other.
+    pub is_part: bool,
 }
 
 /// What became of one appended record. In every case the sender may be told.

@@ -181,6 +181,7 @@ impl Desk {
             body: Bytes::clone(&record.body),
             dead: None,
             replaces: Some(record.seq),
+            is_part: false,
         })
     }
 

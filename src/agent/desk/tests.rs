@@ -43,6 +43,7 @@ fn record(profile: &str, dead: Option<Reason>) -> NewRecord {
             at_ms: 7,
         }),
         replaces: None,
+        is_part: false,
     }
 }
 

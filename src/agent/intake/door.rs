@@ -99,7 +99,7 @@ impl Door {
         };
         let made = |frozen, identity| admitted(frozen, Arc::clone(known), identity, minted);
         // Their keys are made of the event's, and are all that they are known by: its number is its own.
-        let parts = parts.into_iter().map(|part| made(part, &Identity::Body)).collect();
+        let parts = parts.into_iter().map(|part| part_of(made(part, &Identity::Body))).collect();
         Ok(Admission { event: made(event, identity), parts })
     }
 
@@ -198,8 +198,14 @@ fn admitted(frozen: Frozen, profile: Arc<str>, identity: &Identity<'_>, minted: 
         body: frozen.body.into(),
         dead: None,
         replaces: None,
+        is_part: false,
     };
     Admitted { record, seen, warnings: frozen.warnings }
+}
+
+/// What came with the event before it, and is a resend or a conflict if that one is.
+fn part_of(admitted: Admitted) -> Admitted {
+    Admitted { record: NewRecord { is_part: true, ..admitted.record }, ..admitted }
 }
 
 /// The fingerprint of an event for this profile. The profile of a connection is not in the
@@ -278,6 +284,7 @@ fn letter(
             at_ms: minted.now_ms,
         }),
         replaces: None,
+        is_part: false,
     }
 }
 

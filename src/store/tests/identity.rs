@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use revenium_store::{AppendError, Appended, Options, ProducerId, Store};
-use support::{CrashDisk, append, fast_dir, record, small};
+use revenium_store::{AppendError, Appended, DeadLetter, End, NewRecord, Options, ProducerId, Seq, Store};
+use support::{CrashDisk, append, fast_dir, lane, record, small, text};
 
 fn open_with(options: Options) -> Store {
     let store = Store::open(options).unwrap();
@@ -112,4 +112,77 @@ fn a_conflict_that_could_not_be_stored_is_stored_when_it_comes_again() {
     assert!(append(&store, vec![keyed(2)]).is_err());
     let answer = append(&store, vec![keyed(2)]).unwrap();
     assert!(matches!(answer[0], Appended::Conflict(seq) if seq.0 > 0), "{answer:?}");
+}
+
+/// One thing of the sender's, numbered 7, and two parts of it.
+fn in_parts(fingerprint: u64) -> Vec<NewRecord> {
+    let mut records: Vec<_> =
+        ["w", "p1", "p2"].map(|key| record(0, key, &format!("{key}-{fingerprint}"))).into();
+    for r in &mut records {
+        (r.key_is_identity, r.fingerprint, r.is_part) = (true, fingerprint, true);
+    }
+    (records[0].number, records[0].is_part) = (Some((ProducerId([1; 16]), 7)), false);
+    records
+}
+
+#[test]
+fn parts_of_a_resend_are_resends_though_their_keys_are_forgotten() {
+    let dir = fast_dir();
+    let options = || Options { recent_keys_max: 2, ..small(dir.path(), None) };
+    let store = open_with(options());
+    append(&store, in_parts(1)).unwrap();
+    for key in ["a", "b", "c"] {
+        let mut other = record(0, key, "b");
+        other.key_is_identity = true;
+        append(&store, vec![other]).unwrap();
+    }
+    assert_eq!(append(&store, in_parts(1)).unwrap(), [Appended::Duplicate; 3]);
+    drop(store);
+    assert_eq!(append(&open_with(options()), in_parts(1)).unwrap(), [Appended::Duplicate; 3]);
+}
+
+/// A part that the first one did not have would be billed although its sender is told of a conflict.
+#[test]
+fn parts_of_a_conflict_are_dead_letters_once() {
+    let dir = fast_dir();
+    let store = open(dir.path());
+    append(&store, in_parts(1)[..2].to_vec()).unwrap();
+    let answers = append(&store, in_parts(2)).unwrap();
+    assert!(answers.iter().all(|a| matches!(a, Appended::Conflict(seq) if seq.0 > 0)), "{answers:?}");
+    assert_eq!(append(&store, in_parts(2)).unwrap(), [Appended::Conflict(Seq(0)); 3], "they are kept");
+    assert_eq!(append(&store, in_parts(1)[..2].to_vec()).unwrap(), [Appended::Duplicate; 2]);
+    assert!(store.wait_followed(Duration::from_secs(20)));
+    let dead = store.dead_letters(Seq(0), 9).unwrap();
+    let dead: Vec<_> = dead.iter().map(|DeadLetter { record, .. }| text(record)).collect();
+    let waits = store.claim(&lane(0), End::Oldest, 9, u64::MAX).unwrap();
+    assert_eq!(dead, ["w-2", "p1-2", "p2-2"]);
+    assert_eq!(waits.iter().map(text).collect::<Vec<_>>(), ["w-1", "p1-1"]);
+}
+
+#[test]
+fn a_crash_leaves_all_parts_or_none() {
+    let mut met = [false; 2];
+    for sectors in 0..12 {
+        let dir = fast_dir();
+        let disk = Arc::new(CrashDisk::default());
+        let options =
+            |disk| Options { chunk_records_max: 1, compress_bytes_min: u64::MAX, ..small(dir.path(), disk) };
+        let store = open_with(options(Some(disk.clone())));
+        append(&store, vec![record(0, "before", "b")]).unwrap();
+        let mut records = in_parts(1);
+        records.iter_mut().for_each(|r| r.body = vec![b'x'; 1000].into());
+        disk.die_in(1);
+        assert!(append(&store, records).is_err(), "the flush fails");
+        drop(store);
+        let mut written = 0;
+        disk.lose_unflushed(|| {
+            written += 1;
+            written > sectors
+        });
+        let store = open_with(options(None));
+        let waits = store.claim(&lane(0), End::Oldest, 9, u64::MAX).unwrap().len();
+        assert!(waits == 1 || waits == 4, "{waits} with {sectors} sectors");
+        met[usize::from(waits == 4)] = true;
+    }
+    assert_eq!(met, [true; 2], "neither is all there is");
 }

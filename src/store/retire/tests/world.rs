@@ -132,6 +132,7 @@ impl World {
             body: body.into(),
             dead: None,
             replaces,
+            is_part: false,
         }
     }
 

@@ -181,6 +181,7 @@ pub fn record(lane_of: u8, key: &str, body: &str) -> NewRecord {
         body: body.to_owned().into(),
         dead: None,
         replaces: None,
+        is_part: false,
     }
 }
 

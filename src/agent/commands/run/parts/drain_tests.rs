@@ -59,6 +59,7 @@ fn record(profile: &str, n: usize) -> NewRecord {
         body: body.into(),
         dead: None,
         replaces: None,
+        is_part: false,
     }
 }
 
