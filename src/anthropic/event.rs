@@ -14,11 +14,15 @@ use crate::usage::{AMOUNTS, Usage};
 const PASSES_MAX: usize = 64;
 
 /// Most bytes of all events of one call together.
-// An intake holds what one line makes until it is durable.
-const EVENTS_BYTES_MAX: usize = 4 * revenium_event::limits::BODY_BYTES_MAX;
+// As one event alone: whoever has room for a batch and one event more has room for a call.
+const EVENTS_BYTES_MAX: usize = revenium_event::limits::BODY_BYTES_MAX;
+
+/// Members of the metadata that override what a call costs: of a pass, nobody said what it costs.
+const COSTS: [&str; 5] =
+    ["inputTokenCost", "outputTokenCost", "cacheCreationTokenCost", "cacheReadTokenCost", "totalCost"];
 
 /// Freezes the events of one `call` line: the call's own first, then one for each pass that is billed
-/// outside of its totals. All are taken or none. At most 64 passes, and 4 MiB in all.
+/// outside of its totals. All are taken or none. At most 64 passes, and 1 MiB in all.
 ///
 /// The first event has the key that `identity` gives a line; the others' follow from it, and each names the
 /// first as its parent. Keys and fingerprints follow from the bytes that were received, so a resend is
@@ -26,7 +30,7 @@ const EVENTS_BYTES_MAX: usize = 4 * revenium_event::limits::BODY_BYTES_MAX;
 pub fn freeze(line: &[u8], identity: &Identity<'_>, minted: &Minted) -> Result<Vec<Frozen>, Refusal> {
     let line = line.trim_ascii();
     let mut facts = Facts::read(line)?;
-    let mut event = common(&facts);
+    let mut event = common(&facts, &|_| false);
     event.put_some("transactionId", transaction_id(&facts).as_deref());
     event.put_text("model", &facts.model());
     own(&mut facts, &mut event);
@@ -107,7 +111,7 @@ fn pass_of(facts: &Facts<'_>, main: &Frozen, at: usize, pass: &Usage<'_>) -> Res
         let name = format!("{path}.{name}");
         return Err(invalid(Some(&name), &format!("{name} is given twice; send it once")));
     }
-    let mut event = common(facts);
+    let mut event = common(facts, &is_cost);
     event.put_text("transactionId", &format!("{}-iteration-{at}", main.transaction_id));
     event.put_text("parentTransactionId", &main.transaction_id);
     event.put_some("operationSubtype", pass.label("type"));
@@ -123,8 +127,8 @@ fn pass_of(facts: &Facts<'_>, main: &Frozen, at: usize, pass: &Usage<'_>) -> Res
     Ok(written(event))
 }
 
-/// What all events of a call have in common.
-fn common(facts: &Facts<'_>) -> Writer {
+/// What all events of a call have in common; of the metadata all but what is `apart`.
+fn common(facts: &Facts<'_>, apart: &dyn Fn(&str) -> bool) -> Writer {
     let call = &facts.call;
     let mut event = Writer::default();
     event.put_some("profile", facts.profile);
@@ -156,25 +160,34 @@ fn common(facts: &Facts<'_>) -> Writer {
         event.put_text("pricingTier", "BATCH");
     }
     if let Some(raw) = call.get("usage_metadata") {
-        put_metadata(raw, &mut event);
+        put_metadata(raw, apart, &mut event);
     }
     event
 }
 
 /// The application's metadata, and the name that follows from its task as in Revenium's SDK. Attributes
 /// are put with the call's own.
-fn put_metadata(raw: &str, event: &mut Writer) {
+fn put_metadata(raw: &str, apart: &dyn Fn(&str) -> bool, event: &mut Writer) {
     let Some(metadata) = Members::read(raw) else { return event.put("usageMetadata", raw) };
     let said =
         |names: [&str; 2]| names.into_iter().find_map(|name| metadata.get(name).filter(|raw| says(raw)));
     if said(["transaction_name", "transactionName"]).is_none() {
         event.put_some("transactionName", said(["task_type", "taskType"]));
     }
-    let rest = match metadata.object("attributes") {
-        Some(_) => metadata.without("attributes"),
-        None => Some(raw.to_owned()),
+    let has_attributes = metadata.object("attributes").is_some();
+    let is_out = |name: &str| (has_attributes && name == "attributes") || apart(name);
+    let rest = if metadata.iter().any(|(name, _)| is_out(name)) {
+        metadata.without(is_out)
+    } else {
+        Some(raw.to_owned())
     };
     event.put_some("usageMetadata", rest.as_deref());
+}
+
+/// Whether a member of the metadata is a cost, in either spelling.
+fn is_cost(name: &str) -> bool {
+    let name = name.replace('_', "");
+    COSTS.iter().any(|cost| cost.eq_ignore_ascii_case(&name))
 }
 
 /// The call's own attributes, and then the application's.

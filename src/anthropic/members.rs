@@ -46,10 +46,10 @@ impl<'a> Members<'a> {
         self.0.iter().filter(|(_, raw)| *raw != "null").map(|(key, raw)| (&**key, *raw))
     }
 
-    /// The object without one of its members; None if nothing is left.
-    pub(crate) fn without(&self, name: &str) -> Option<String> {
+    /// The object without some of its members; None if nothing is left.
+    pub(crate) fn without(&self, is_out: impl Fn(&str) -> bool) -> Option<String> {
         let mut rest = Writer::default();
-        self.iter().filter(|(key, _)| *key != name).for_each(|(key, raw)| rest.put(key, raw));
+        self.iter().filter(|(key, _)| !is_out(key)).for_each(|(key, raw)| rest.put(key, raw));
         rest.finish()
     }
 

@@ -52,6 +52,19 @@ fn an_advisor_is_billed_at_its_own_model_beside_the_call() {
     assert_eq!(events[0].get("attributes"), None);
 }
 
+/// Else the cost that an application states for its call would be billed once more with every pass.
+#[test]
+fn a_cost_that_the_application_states_is_the_calls_alone() {
+    let costs = [("totalCost", "total_cost"), ("inputTokenCost", "input_token_cost")];
+    for (wire, said) in costs.into_iter().flat_map(|(wire, snake)| [(wire, wire), (wire, snake)]) {
+        let metadata = format!(r#"{{"agent":"a","{said}":0.50,"costMultiplier":2,"attributes":{{"k":1}}}}"#);
+        let events = events(&call(&format!(r#""usage":{ADVISED},"usage_metadata":{metadata}"#)));
+        let names = [wire, "agent", "costMultiplier", "attributes"];
+        assert_eq!(members(&events[0], &names), [json!(0.50), json!("a"), json!(2), json!({"k": 1})]);
+        assert_eq!(members(&events[1], &names), [Value::Null, json!("a"), json!(2), json!({"k": 1})]);
+    }
+}
+
 #[test]
 fn a_compaction_is_billed_at_the_model_that_was_asked_for() {
     let usage = r#"{"input_tokens":229,"output_tokens":5,"iterations":[{"type":"compaction","input_tokens":100,"output_tokens":131,"cache_creation_input_tokens":55096,"cache_creation":{"ephemeral_5m_input_tokens":55096,"ephemeral_1h_input_tokens":0}},{"type":"message","input_tokens":229,"output_tokens":5}]}"#;
@@ -112,9 +125,15 @@ fn more_passes_or_bytes_than_a_call_can_have_are_refused() {
     let (field, message) = refused(&used(&passes(65)));
     assert_eq!(field, "call.usage.iterations");
     assert_eq!(message, "call.usage.iterations has 65 passes that are billed apart; at most 64 are taken");
-    let long = format!(r#""usage":{},"usage_metadata":{{"mine":"{}"}}"#, passes(64), "x".repeat(100_000));
+    let long = |bytes: usize| {
+        call(&format!(r#""usage":{},"usage_metadata":{{"mine":"{}"}}"#, passes(64), "x".repeat(bytes)))
+    };
+    let bytes = |line: &str| frozen(line).iter().map(|event| event.body.len()).sum::<usize>();
+    // Each of the 65 events has the metadata, so there is one length that fits last.
+    let fits = 1 + ((1 << 20) - bytes(&long(1))) / 65;
+    assert!(bytes(&long(fits)) <= 1 << 20);
     assert_eq!(
-        refused(&call(&long)),
-        ("call".to_owned(), "the events of the call have more than 4194304 bytes together".to_owned())
+        refused(&long(fits + 1)),
+        ("call".to_owned(), "the events of the call have more than 1048576 bytes together".to_owned())
     );
 }
