@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use revenium_event::limits::BODY_BYTES_MAX;
 use revenium_event::{
     Frozen, Identity, Kind, Minted, Refusal, RefusalCode, freeze, freeze_body, profile_is_valid,
 };
@@ -255,9 +256,11 @@ fn turn(
     Turned { refusal, letter: Some(Box::new(letter)) }
 }
 
-/// Only what is JSON can be mended by a person, and only what is not too large fits.
+/// Only what is JSON can be mended by a person, and only what is not too large fits. What came of it may be
+/// too large although it is not.
 fn may_be_kept(event: &[u8], refusal: &Refusal) -> bool {
-    refusal.code != RefusalCode::TooLarge && serde_json::from_slice::<serde::de::IgnoredAny>(event).is_ok()
+    (refusal.code != RefusalCode::TooLarge || event.len() <= BODY_BYTES_MAX)
+        && serde_json::from_slice::<serde::de::IgnoredAny>(event).is_ok()
 }
 
 fn letter(

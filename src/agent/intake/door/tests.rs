@@ -94,3 +94,26 @@ fn what_is_not_json_is_not_kept() {
         assert!(turned.letter.is_none(), "{}", String::from_utf8_lossy(event));
     }
 }
+
+#[test]
+fn what_is_too_large_is_kept_if_it_is_only_what_came_of_it_that_is() {
+    let of_bytes = |bytes: usize| {
+        let event = String::from_utf8(with(r#""filler":"""#)).unwrap();
+        event.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - event.len()))).into_bytes()
+    };
+    for (bytes, is_kept) in [(BODY_BYTES_MAX, true), (BODY_BYTES_MAX + 1, false)] {
+        let turned = door().admit(&of_bytes(bytes), &Identity::Body, None, &MINTED).unwrap_err();
+        assert_eq!(
+            (turned.refusal.code, turned.letter.is_some()),
+            (RefusalCode::TooLarge, is_kept),
+            "{bytes}"
+        );
+    }
+    let passes = vec![r#"{"type":"compaction","input_tokens":1}"#; 65].join(",");
+    let call = format!(
+        r#"{{"call":{{"id":"m","model":"claude","usage":{{"input_tokens":1,"iterations":[{passes}]}}}}}}"#
+    );
+    let turned = door().admit(call.as_bytes(), &Identity::Body, None, &MINTED).unwrap_err();
+    assert_eq!(turned.refusal.code, RefusalCode::TooLarge);
+    assert_eq!(&turned.letter.expect("it is billed once it is mended").body[..], call.as_bytes());
+}
