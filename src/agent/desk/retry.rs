@@ -250,6 +250,11 @@ fn settle_transaction_id(
     let before = transaction_id(&letter.record.body, kind);
     let is_same = transaction_id(&event, kind) == before;
     match (new_transaction_id, is_same) {
+        (true, true) if revenium_anthropic::is_call(&event) => Err(DeskError::invalid(
+            "transactionId",
+            "a call has its transactionId from its `id`, or `request_id`; it was not sent yet: `dlq edit` it \
+             if these have to change, without --new-transaction-id",
+        )),
         (true, true) => Ok(without_transaction_id(&event, kind)?),
         (false, false) if was_frozen => Err(DeskError::invalid(
             "transactionId",

@@ -195,3 +195,34 @@ async fn a_claim_is_durable_bounded_and_made_anew_only_by_force() {
     store.put_state("claims", b"not JSON");
     assert!(Claims::open(&store, vec!["default".into()]).follow().borrow().is_empty());
 }
+
+const CALL: &str = r#"{"call":{"id":"msg_1","model":"claude","usage":{"input_tokens":1,"output_tokens":2,"iterations":[{"type":"compaction","input_tokens":3,"output_tokens":4}]}}}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_refused_is_retried_with_what_is_billed_beside_it_under_ids_that_fit() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(&dir);
+    let desk = desk_of(&store);
+    let letter = NewRecord { body: CALL.into(), ..record("default", Some(Reason::RefusedAtIntake)) };
+    store.append(vec![letter]).await.expect("durable");
+
+    let anew =
+        LettersRequest::Retry { filter: Filter::default(), after: 0, upto: None, new_transaction_id: true };
+    let failed = done(&desk, anew).await;
+    assert_eq!((failed.done, failed.failed.len()), (0, 1), "said to be done, it would be known by its id");
+    assert_eq!(failed.failed[0].error.field.as_deref(), Some("transactionId"));
+
+    assert_eq!(done(&desk, retry(0, None)).await.done, 1);
+    assert!(store.wait_followed(LONG));
+    let lane = Lane { profile: "default".into(), route: 0 };
+    let claimed = store.claim(&lane, End::Oldest, 10, u64::MAX).expect("claimed");
+    let bodies: Vec<serde_json::Value> =
+        claimed.iter().map(|record| serde_json::from_slice(&record.body).expect("JSON")).collect();
+    let ids = |body: &serde_json::Value| [body["transactionId"].clone(), body["parentTransactionId"].clone()];
+    assert_eq!(
+        bodies.iter().map(ids).collect::<Vec<_>>(),
+        [["msg_1".into(), serde_json::Value::Null], ["msg_1-iteration-0".into(), "msg_1".into()],]
+    );
+    let stats = &store.lanes()[0];
+    assert_eq!((stats.waiting, stats.ledger.received, stats.ledger.dead), (2, 2, 0));
+}
