@@ -85,7 +85,7 @@ impl<'a> Facts<'a> {
         let mut facts = Facts {
             request: call.object("request").unwrap_or_default(),
             profile: line.get("profile"),
-            is_batch: route == Route::BatchResults || call.get("batch_id").is_some() || usage.is_batch(),
+            is_batch: route == Route::BatchResults || is_of_a_batch(&call) || usage.is_batch(),
             started_at_ms: started_at_ms(&call),
             warnings: Vec::new(),
             call,
@@ -153,6 +153,11 @@ fn usage<'a>(call: &Members<'a>, ending: &Ending<'_>) -> Result<Usage<'a>, Refus
         ));
     }
     Ok(usage)
+}
+
+/// Whether the call names its batch. What is no name makes no price.
+fn is_of_a_batch(call: &Members<'_>) -> bool {
+    call.text("batch_id").is_some_and(|id| !id.trim().is_empty())
 }
 
 /// The start, without a fraction; None if it is no time that is believed.

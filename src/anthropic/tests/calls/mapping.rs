@@ -158,6 +158,11 @@ fn a_batchs_call_has_the_batchs_price() {
         assert_eq!(event(&call(members))["pricingTier"], "BATCH", "{members}");
     }
     assert_eq!(event(&used(r#"{"input_tokens":1}"#)).get("pricingTier"), None);
+    // A label that is none is dropped, and halves no price.
+    for batch_id in ["null", r#""""#, r#"" ""#, "false", "0", "{}"] {
+        let line = call(&format!(r#""usage":{{"input_tokens":1}},"batch_id":{batch_id}"#));
+        assert_eq!(event(&line).get("pricingTier"), None, "{batch_id}");
+    }
 }
 
 #[test]
