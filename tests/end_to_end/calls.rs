@@ -74,6 +74,31 @@ fn a_call_and_what_is_billed_beside_it_are_one_line_with_one_answer_and_billed_o
     assert_eq!(agent.stop().code, Some(0));
 }
 
+/// A pass that only the second of two lines under one number has is not billed beside the first.
+#[test]
+fn of_a_call_that_conflicts_nothing_is_billed_and_all_of_it_is_kept() {
+    let home = Home::new();
+    let sandbox = home.sandbox(&[]);
+    home.deliver_to(&sandbox, "");
+    let agent = home.start();
+    let answer = |line: &str| {
+        let mut connection = Line::connect(&home.socket());
+        connection.send([HELLO, &numbered(1, line)].concat().as_bytes());
+        connection.answer().expect("answered")
+    };
+    assert_eq!(answer(&call("msg_1", r#"{"input_tokens":1,"output_tokens":2}"#))["upto"], 1);
+    sandbox.wait_billed(1);
+    for _ in 0..2 {
+        assert_eq!(answer(ADVISED)["code"], "conflict");
+    }
+    home.wait_drained();
+    let billed = bodies(sandbox.wait_billed(1).into_values());
+    assert_eq!(billed.iter().map(|(id, _)| &**id).collect::<Vec<_>>(), ["msg_1"]);
+    let letters = home.run(&["dlq", "list", "--all", "--json"]).stdout;
+    assert_eq!(letters.lines().count(), 2, "{letters}");
+    assert_eq!(agent.stop().code, Some(0));
+}
+
 #[test]
 fn calls_in_a_spool_file_and_of_nobody_in_particular_are_billed_as_well() {
     let home = Home::new();
