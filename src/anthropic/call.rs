@@ -22,7 +22,7 @@
 //! | `endpoint` | the host or base URL that the call went to; says the provider if `provider` does not |
 //! | `route` | what was called: a path (`/v1/messages?beta=true`) or a method's name (`beta.messages.stream`). [`crate::Route`] has what is metered. Absent: `messages` |
 //! | `id` | the answer's own id, `msg_…`. The event's `transactionId`, so that a call that was seen in two places counts once |
-//! | `request_id` | the answer's `request-id` header; the `transactionId` of a call that has no `id`, such as a failed one |
+//! | `request_id` | the answer's `request-id` header; the `transactionId` of a call that has no `id` and no place in a batch, such as a failed one |
 //! | `model` | the model that answered, as the provider named it |
 //! | `request` | what was asked for, an object: `model` (text), `has_tools` and `has_vision` (true or false), `temperature` (number), `service_tier` and `effort` (text). `model` counts when none answered |
 //! | `usage` | the provider's `usage` object, **verbatim**, every member of it. Counts are whole numbers from 0 to 2⁶³−1, else the call is refused. Required of a call that ended `complete`, with at least one of `input_tokens` and `output_tokens`. Of a stream, the last value of each member: `message_delta` overwrites `message_start` member by member, `null` overwrites nothing, nothing is summed |
@@ -37,7 +37,7 @@
 //! | `middleware` | who reports, such as `revenium-middleware-anthropic/1.0.0` |
 //! | `usage_metadata` | the application's object, in any dialect of Revenium's SDKs, verbatim. What the call itself says wins |
 //! | `prompts` | what was said, **only if the operator asked for it**; an object: `system`, `input`, `output` (text; each is cut at 50,000 characters), `truncated` (true or false). What is secret in it, the client masks |
-//! | `batch_id`, `custom_id` | of a result of `/v1/messages/batches/{id}/results` |
+//! | `batch_id`, `custom_id` | of a result of `/v1/messages/batches/{id}/results`; both together the `transactionId` of one that has no `id` |
 //!
 //! **Versions.** Packages and agents are updated apart, so there is no version number. What an agent does not
 //! know is left out and counted as a warning: a new fact must not keep an old agent from billing, and must not

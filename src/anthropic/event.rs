@@ -199,13 +199,15 @@ fn put_attributes(facts: &Facts<'_>, mut attributes: Writer, event: &mut Writer)
     event.put_some("attributes", attributes.finish().as_deref());
 }
 
-/// What Revenium recognises the call by: the answer's id; for a call without one the request's, or its
-/// place in its batch. None if there is neither: freezing makes one of the key.
+/// What Revenium recognises the call by: the answer's id; for a call without one its place in its batch,
+/// whose results are the answer to one request, or else the request's id. None if there is none of these:
+/// freezing makes one of the key.
 fn transaction_id(facts: &Facts<'_>) -> Option<String> {
     let call = &facts.call;
-    let own = ["id", "request_id"].into_iter().find_map(|name| call.get(name).filter(|raw| says(raw)));
-    own.map(str::to_owned)
-        .or_else(|| Some(quoted(&format!("{}-{}", call.text("batch_id")?, call.text("custom_id")?))))
+    let said = |name| call.get(name).filter(|raw| says(raw)).map(str::to_owned);
+    let name = |name| call.text(name).filter(|name| !name.trim().is_empty());
+    let place = || Some(quoted(&format!("{}-{}", name("batch_id")?, name("custom_id")?)));
+    said("id").or_else(place).or_else(|| said("request_id"))
 }
 
 fn written(event: Writer) -> String {

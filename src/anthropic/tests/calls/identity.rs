@@ -72,9 +72,19 @@ fn a_call_is_recognised_by_its_answer_or_its_request_or_its_place_in_a_batch() {
         (r#""id":" ","request_id":"req_01""#, "req_01"),
         (r#""batch_id":"msgbatch_1","custom_id":"c-1""#, "msgbatch_1-c-1"),
         (r#""id":"msg_01","batch_id":"msgbatch_1","custom_id":"c-1""#, "msg_01"),
+        // The request is the one that fetched all results of the batch.
+        (r#""request_id":"req_01","batch_id":"msgbatch_1","custom_id":"c-1""#, "msgbatch_1-c-1"),
+        (r#""request_id":"req_01","batch_id":" ","custom_id":"c-1""#, "req_01"),
     ];
     for (members, id) in table {
         let line = format!(r#"{{"call":{{"model":"claude","ended":"error",{members}}}}}"#);
         assert_eq!(frozen(&line)[0].transaction_id, id, "{members}");
     }
+}
+
+#[test]
+fn names_that_say_nothing_are_no_identity_that_calls_could_share() {
+    let line = r#"{"call":{"model":"claude","ended":"error","id":"","request_id":" ","batch_id":"","custom_id":""}}"#;
+    let (first, second) = (frozen_as(line, &Identity::Body, 1), frozen_as(line, &Identity::Body, 2));
+    assert_ne!(first[0].transaction_id, second[0].transaction_id);
 }
