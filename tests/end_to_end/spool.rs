@@ -108,6 +108,34 @@ fn bad_lines_are_kept_as_they_are_and_the_rest_of_their_file_is_taken() {
 }
 
 #[test]
+fn a_call_that_comes_to_more_than_the_log_takes_at_once_holds_up_nothing() {
+    let home = Home::new();
+    let sandbox = home.sandbox(&[]);
+    home.deliver_to(&sandbox, "");
+    let dir = home.path("spool");
+    let mut file = SpoolFile::new(4, 1);
+    file.event(1);
+    // Refused, and as long as a line may be, or nearly so.
+    file.line(&format!("{{\"n\":2,\"model\":7,\"filler\":\"{}\"}}", "x".repeat(1 << 20)));
+    let passes = ["{\"type\":\"compaction\",\"input_tokens\":1}"; 12].join(",");
+    let usage = format!("{{\"input_tokens\":1,\"output_tokens\":2,\"iterations\":[{passes}]}}");
+    let metadata = format!("{{\"mine\":\"{}\"}}", "x".repeat(200_000));
+    file.line(&format!(
+        "{{\"n\":3,\"call\":{{\"id\":\"msg_1\",\"model\":\"claude\",\"usage\":{usage},\"usage_metadata\":{metadata}}}}}"
+    ));
+    file.event(4);
+    file.put(&dir);
+    let agent = home.start();
+    let status = home.wait_status("taken", |status| {
+        status["profiles"][0]["delivered"] == 2 && status["spool"]["waiting_files"] == 0
+    });
+    assert_eq!(status["profiles"][0]["dead"], 2, "both are there to be mended");
+    assert_eq!(spool_files(&dir), [""; 0]);
+    assert_eq!(billed(&sandbox), [1, 4].map(|n| file.transaction(n)).into());
+    assert_eq!(agent.stop().code, Some(0));
+}
+
+#[test]
 fn a_hostile_folder_costs_nothing_but_a_warning_for_each_thing_in_it() {
     let home = Home::new();
     let sandbox = home.sandbox(&[]);
