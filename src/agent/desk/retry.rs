@@ -141,6 +141,12 @@ impl Desk {
         }
         let lane = &letter.record.lane;
         let event = edited.map_or(&letter.record.body[..], str::as_bytes);
+        if was_frozen && revenium_anthropic::is_call(event) {
+            // One that came by the relay may have a member of that name. Read as a call, it would be billed
+            // by other amounts than it was sent with.
+            let message = "it was sent as an event, not as the facts of a call: `dlq edit` it, and take this member out";
+            return Err(DeskError::invalid("call", message));
+        }
         let kind = Kind::from_code(lane.route).unwrap_or(Kind::Completion);
         // A frozen body lacks its kind, and so does what a client of the relay sent: its path had it.
         let event = with_kind(event, kind)?;

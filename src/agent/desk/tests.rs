@@ -226,3 +226,23 @@ async fn a_call_that_was_refused_is_retried_with_what_is_billed_beside_it_under_
     let stats = &store.lanes()[0];
     assert_eq!((stats.waiting, stats.ledger.received, stats.ledger.dead), (2, 2, 0));
 }
+
+/// A client of the relay may have a member of this name; nobody meant facts of a call by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_with_a_member_call_is_never_billed_by_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(&dir);
+    let desk = desk_of(&store);
+    let sent = BODY.replacen('{', &format!("{{{},", &CALL[1..CALL.len() - 1]), 1);
+    let letter =
+        NewRecord { body: sent.clone().into(), ..record("default", Some(Reason::RefusedByUpstream)) };
+    store.append(vec![letter]).await.expect("durable");
+    let edit = |body: String, new_transaction_id| LettersRequest::Edit { seq: 1, body, new_transaction_id };
+    for new_transaction_id in [false, true] {
+        let mended = sent.replace("\"inputTokenCount\":1", "\"inputTokenCount\":9");
+        let error = desk.letters(edit(mended, new_transaction_id)).await.expect_err("is refused");
+        assert_eq!(Trouble::from(error).field.as_deref(), Some("call"));
+    }
+    let without = BODY.replace("\"inputTokenCount\":1", "\"inputTokenCount\":9");
+    assert_eq!(done(&desk, edit(without, false)).await.done, 1);
+}
