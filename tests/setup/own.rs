@@ -61,6 +61,15 @@ fn the_agent_that_was_set_up_runs_as_its_unit_says_and_delivers() {
 }
 
 #[test]
+fn doctor_names_the_users_own_service() {
+    let user = User::new();
+    assert_eq!(user.setup(KEY, &["--no-test"]).code, Some(0));
+    let said: Ended = user.agent(&["doctor", "--offline"]).output().expect("runs").into();
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{}", said.stdout);
+    assert_eq!(said.stdout.matches("`systemctl --user start revenium-agent`").count(), 2, "{}", said.stdout);
+}
+
+#[test]
 fn run_again_it_changes_nothing_and_says_so() {
     let user = User::new();
     let url = format!("http://{}", unused_address());
