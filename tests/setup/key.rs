@@ -1,11 +1,12 @@
 //! The key on its way to its file: by which ways, by which not, and unseen.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use crate::support::{KEY, OTHER_KEY, assert_no_secret};
-use crate::user::{Ended, User, read};
+use crate::user::{Ended, User, mode, read};
 
 #[test]
 fn a_key_comes_from_a_file_standard_input_or_the_environment_without_the_space_around_it() {
@@ -76,6 +77,27 @@ fn a_key_that_is_there_stays_until_it_is_to_be_replaced() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(read(&user.config("key")), format!("{OTHER_KEY}\n"));
     assert_no_secret(&[&ended.stdout]);
+}
+
+/// A review's finding: it was said to be of mode 0600.
+#[test]
+fn a_key_that_others_may_read_is_refused_until_it_is_written_anew() {
+    let user = User::new();
+    assert_eq!(user.setup(KEY, &["--no-test"]).code, Some(0));
+    let (key, config) = (user.config("key"), user.config("config.toml"));
+    fs::set_permissions(&key, Permissions::from_mode(0o644)).expect("opened");
+    fs::remove_file(&config).expect("removed");
+    for given in [KEY, OTHER_KEY] {
+        let ended = user.setup(given, &["--no-test"]);
+        assert_eq!(ended.code, Some(78), "{}", ended.stdout);
+        assert!(ended.stderr.contains("--replace-key writes it anew"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("(mode 0644); run: chmod 600 "), "{}", ended.stderr);
+        assert!(!config.exists(), "nothing else was written");
+    }
+    let ended = user.setup(KEY, &["--no-test", "--replace-key"]);
+    assert_eq!((ended.code, mode(&key)), (Some(0), 0o600), "{}", ended.stderr);
+    assert!(ended.stdout.contains("  replaced   "), "{}", ended.stdout);
+    assert_eq!(read(&key), format!("{KEY}\n"));
 }
 
 /// Types one part each time it is asked, and says what the terminal showed and whether it echoes again.

@@ -1,13 +1,14 @@
 //! `setup` as a user: what is written, what is kept, what Revenium said.
 
 use std::fs::{self, Permissions};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{KEY, OTHER_KEY, assert_no_secret, until, unused_address};
+use crate::support::{KEY, OTHER_KEY, Terminal, assert_no_secret, until, unused_address};
 use crate::user::{Ended, User, identity, mode, read};
 
 #[test]
@@ -58,6 +59,29 @@ fn the_agent_that_was_set_up_runs_as_its_unit_says_and_delivers() {
     sandbox.wait_billed(1);
     kill_process(Pid::from_child(&agent), Signal::TERM).expect("runs");
     assert_eq!(agent.wait().expect("ends").code(), Some(0));
+}
+
+#[test]
+fn what_is_waited_for_is_said_before() {
+    let user = User::new();
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", silent.local_addr().expect("bound"));
+    let terminal = Terminal::new(200);
+    let mut setup = user.agent(&["setup", "--url", &url]);
+    let setup = setup.env("REVENIUM_METERING_API_KEY", KEY).stdout(terminal.stdio());
+    let mut setup = setup.stderr(terminal.stdio()).spawn().expect("starts");
+    let drawn = terminal.wait_for("Test event (no tokens, task type setup-test): ");
+    assert!(!drawn.contains("cannot be reached"), "only with the answer: {drawn}");
+    setup.kill().and_then(|()| setup.wait()).expect("ends");
+}
+
+#[test]
+fn doctor_names_the_users_own_service() {
+    let user = User::new();
+    assert_eq!(user.setup(KEY, &["--no-test"]).code, Some(0));
+    let said: Ended = user.agent(&["doctor", "--offline"]).output().expect("runs").into();
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{}", said.stdout);
+    assert_eq!(said.stdout.matches("`systemctl --user start revenium-agent`").count(), 2, "{}", said.stdout);
 }
 
 #[test]

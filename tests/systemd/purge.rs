@@ -85,3 +85,22 @@ fn what_a_purge_cannot_know_it_keeps() {
     machine.run(&format!("rm /var/spool/revenium/a.jsonl; systemctl is-enabled {UNITS} || true"));
     purged(&debian, "");
 }
+
+#[test]
+fn a_note_without_words_counts_as_events_and_a_mount_is_emptied() {
+    let debian = Debian::new();
+    let Debian { machine } = &debian;
+    debian.install("1");
+    let data = "/var/lib/revenium-agent";
+    // As a power cut may leave it, right after it was begun.
+    machine.run(&format!(
+        "mkdir -p {data}; mount -t tmpfs none {data}; mkdir {data}/store; touch {data}/undelivered"
+    ));
+    let kept = debian.purge("");
+    assert!(kept.code != Some(0) && kept.out.contains("events that nobody counted"), "{}", kept.out);
+    machine.run(&format!("echo nothing > {data}/undelivered"));
+    let gone = debian.purge("");
+    assert_eq!(gone.code, Some(0), "{}", gone.out);
+    assert_eq!(machine.run(&format!("ls -A {data}; ls -d /etc/revenium-agent 2> /dev/null || true")), "");
+    assert_ne!(machine.sh("dpkg-query -W revenium-agent").code, Some(0));
+}

@@ -34,7 +34,7 @@ use self::agent::Standing;
 pub use self::finding::{Finding, Id, Level};
 use self::owner::Owner;
 use crate::cli::{self, ConfigArgs, ListenArgs};
-use crate::config::{Config, Flags, Problem, Surroundings};
+use crate::config::{Config, Flags, MACHINE_FILE, Problem, Surroundings};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::tasks::blocking;
 
@@ -97,6 +97,15 @@ struct Case {
     standing: Standing,
     /// Whose the agent is.
     owner: Owner,
+}
+
+impl Case {
+    /// What the agent's service is asked by: a user's own has the user's systemd.
+    fn systemctl(&self) -> &'static str {
+        let is_machines = self.config.files.iter().any(|file| file == Path::new(MACHINE_FILE));
+        let is_own = self.owner.is_us() && self.owner.uid != 0 && !is_machines;
+        if is_own { "systemctl --user" } else { "systemctl" }
+    }
 }
 
 /// Looks everywhere, in the order in which it is best read.

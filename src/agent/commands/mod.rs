@@ -33,7 +33,9 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 }
 
 fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
-    match io::stdout().lock().write_all(bytes) {
+    let mut stdout = io::stdout().lock();
+    // What has no line end yet may be what somebody waits beside.
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).or_exit(Exit::Io, "cannot write to stdout")
         }

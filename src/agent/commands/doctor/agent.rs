@@ -57,7 +57,7 @@ pub(super) fn look(case: &Case) -> Vec<Finding> {
             Id::Agent,
             dir,
             format!("it does not say how it does: {error}"),
-            "is it of this version? `systemctl restart revenium-agent` loses nothing",
+            format!("is it of this version? `{} restart revenium-agent` loses nothing", case.systemctl()),
         ),
         Standing::Denied => {
             Finding::unknown(Id::Agent, dir, "this user may not ask it", case.owner.look_as())
@@ -66,8 +66,11 @@ pub(super) fn look(case: &Case) -> Vec<Finding> {
             Id::Agent,
             dir,
             "no agent runs on this data directory",
-            "`systemctl start revenium-agent`, or `revenium-agent run`; another directory is named with \
-             --data-dir or --config",
+            format!(
+                "`{} start revenium-agent`, or `revenium-agent run`; another directory is named with --data-dir \
+                 or --config",
+                case.systemctl()
+            ),
         ),
     }]
 }

@@ -29,7 +29,7 @@ pub(super) fn look(case: &Case) -> Vec<Finding> {
     let path = path(case);
     let names = &case.owner.names;
     let group = group(&path, names);
-    [listens(&path, case.standing.is_running())].into_iter().chain(group).collect()
+    [listens(&path, case)].into_iter().chain(group).collect()
 }
 
 /// Where applications send: where the configuration says, else where senders look.
@@ -42,9 +42,10 @@ fn path(case: &Case) -> PathBuf {
     found.filter(|_| !is_written).unwrap_or_else(|| configured.clone())
 }
 
-fn listens(path: &Path, is_running: bool) -> Finding {
-    let shown = path.display().to_string();
-    let start = "start the agent: `systemctl start revenium-agent`, or `revenium-agent run`";
+fn listens(path: &Path, case: &Case) -> Finding {
+    let (shown, is_running) = (path.display().to_string(), case.standing.is_running());
+    let start =
+        format!("start the agent: `{} start revenium-agent`, or `revenium-agent run`", case.systemctl());
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

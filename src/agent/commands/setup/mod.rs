@@ -13,7 +13,6 @@ mod trial;
 mod words;
 mod write;
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -130,19 +129,18 @@ fn here(around: &Surroundings) -> Result<Here, Failure> {
 /// Sees to it that there is a key; whether an old one was replaced.
 fn write_key(args: &SetupArgs, here: &Here, path: &Path) -> Result<bool, Failure> {
     let given = key::given(args.key_file.as_deref())?;
-    let is_there = path.symlink_metadata().is_ok();
-    let key = match given {
-        Some(key) => key,
-        None if is_there && !args.replace_key => {
-            let key = KeySource::File(path.to_owned()).read();
-            let key = key.or_exit(
-                Exit::Config,
-                "the key that is there cannot be used (--replace-key puts another in its place)",
-            )?;
+    let stays = path.symlink_metadata().is_ok() && !args.replace_key;
+    let there = stays.then(|| KeySource::File(path.to_owned()).read()).transpose().or_exit(
+        Exit::Config,
+        "the key that is there cannot be used (--replace-key writes it anew, or another)",
+    )?;
+    let key = match (given, there) {
+        (Some(key), _) => key,
+        (None, Some(key)) => {
             print(&words::of_file(&Put::Same, path, &format!(": {}", key.masked())))?;
             return Ok(false);
         }
-        None => key::asked()?,
+        (None, None) => key::asked()?,
     };
     make_folder(here, path)?;
     let if_other = if args.replace_key { IfOther::Replace } else { IfOther::Keep };
@@ -175,8 +173,8 @@ fn write_files(args: &SetupArgs, here: &Here, layout: &Layout) -> Result<bool, F
         is_replaced |= matches!(put, Put::Replaced(_));
     }
     if let Some(path) = &layout.program {
-        let program = File::open("/proc/self/exe").or_exit(Exit::Io, "cannot read this program")?;
-        let put = write::put_program(path, program).or_exit(Exit::Io, "not all was written")?;
+        let put = write::put(path, 0o755, &this_program()?, IfOther::Replace);
+        let put = put.or_exit(Exit::Io, "not all was written")?;
         print(&words::of_file(&put, path, ", where the service can run it"))?;
         is_replaced |= matches!(put, Put::Replaced(_));
     }
@@ -184,6 +182,11 @@ fn write_files(args: &SetupArgs, here: &Here, layout: &Layout) -> Result<bool, F
         print("  found      systemd's units, as a package has them\n")?;
     }
     Ok(is_replaced)
+}
+
+/// The program's bytes, even of one whose file is gone.
+fn this_program() -> Result<Vec<u8>, Failure> {
+    std::fs::read("/proc/self/exe").or_exit(Exit::Io, "cannot read this program")
 }
 
 fn make_folder(here: &Here, file: &Path) -> Result<(), Failure> {
@@ -263,8 +266,8 @@ fn plan(args: &SetupArgs, here: &Here, layout: &Layout) -> Result<Exit, Failure>
         print(&words::of_plan(&put, &file.path, args.force))?;
     }
     if let Some(path) = &layout.program {
-        let program = if path.exists() { Put::Kept } else { Put::Written };
-        print(&words::of_plan(&program, path, true))?;
+        let put = write::look(path, &this_program()?).or_exit(Exit::Io, "cannot look")?;
+        print(&words::of_plan(&put, path, true))?;
     }
     if here.has_systemd {
         for words in service::commands(here.whose, false) {

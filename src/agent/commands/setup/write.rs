@@ -8,9 +8,6 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// As much of a file as is compared; larger ones are not ours.
-const COMPARED_BYTES_MAX: u64 = 1 << 20;
-
 /// Most backups of one file.
 const BACKUPS_MAX: u32 = 100;
 
@@ -46,8 +43,9 @@ pub(super) struct PutError {
 /// What [`put`] would meet: `Kept` is a file that is another.
 pub(super) fn look(path: &Path, content: &[u8]) -> Result<Put, PutError> {
     let found = File::open(path).and_then(|file| {
-        let mut bytes = Vec::new();
-        file.take(COMPARED_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes)
+        // A byte more than ours is another file's.
+        let (bytes_max, mut bytes) = (content.len() as u64 + 1, Vec::new());
+        file.take(bytes_max).read_to_end(&mut bytes).map(|_| bytes)
     });
     match found {
         Ok(bytes) if bytes == content => Ok(Put::Same),
@@ -59,8 +57,12 @@ pub(super) fn look(path: &Path, content: &[u8]) -> Result<Put, PutError> {
 
 /// Sees to it that `path` holds `content`. Its mode is `mode`, whatever the umask.
 pub(super) fn put(path: &Path, mode: u32, content: &[u8], if_other: IfOther) -> Result<Put, PutError> {
-    let found = look(path, content)?;
     let failed = |source| PutError { path: path.to_owned(), source };
+    let found = match look(path, content)? {
+        // What others could read is not as it was to be, whatever its bytes.
+        Put::Same if if_other == IfOther::Replace && mode_of(path).map_err(failed)? != mode => Put::Kept,
+        found => found,
+    };
     match (found, if_other) {
         (Put::Written, _) => {}
         (Put::Kept, IfOther::BackUp) => {
@@ -78,21 +80,6 @@ pub(super) fn put(path: &Path, mode: u32, content: &[u8], if_other: IfOther) -> 
     Ok(Put::Written)
 }
 
-/// Copies the program to `path`, unless that is what is there.
-pub(super) fn put_program(path: &Path, mut program: File) -> Result<Put, PutError> {
-    let failed = |source| PutError { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    program.read_to_end(&mut bytes).map_err(failed)?;
-    let found = match fs::read(path) {
-        Ok(found) if found == bytes => return Ok(Put::Same),
-        Ok(_) => Put::Replaced(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Put::Written,
-        Err(error) => return Err(failed(error)),
-    };
-    place(path, 0o755, &mut &*bytes).map_err(failed)?;
-    Ok(found)
-}
-
 /// Makes the folder, closed to others if `is_private`; one that is there is left as it is.
 pub(super) fn make_folder(path: &Path, is_private: bool) -> Result<(), PutError> {
     if path.is_dir() {
@@ -103,6 +90,10 @@ pub(super) fn make_folder(path: &Path, is_private: bool) -> Result<(), PutError>
     // The umask has no part in it: the service has to read its configuration.
     let made = made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)));
     made.map_err(|source| PutError { path: path.to_owned(), source })
+}
+
+fn mode_of(path: &Path) -> io::Result<u32> {
+    Ok(fs::metadata(path)?.permissions().mode() & 0o7777)
 }
 
 fn place(path: &Path, mode: u32, content: &mut dyn Read) -> io::Result<()> {
@@ -132,6 +123,17 @@ fn back_up(path: &Path) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_bytes_with_another_mode_are_replaced_if_anything_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("file");
+        let put = |mode, if_other| put(&path, mode, b"a", if_other).expect("put");
+        assert_eq!(put(0o644, IfOther::Keep), Put::Written);
+        assert_eq!(put(0o600, IfOther::BackUp), Put::Same, "it may be a person's choice");
+        assert_eq!(put(0o600, IfOther::Replace), Put::Replaced(None));
+        assert_eq!((put(0o600, IfOther::Replace), mode_of(&path).expect("there")), (Put::Same, 0o600));
+    }
 
     #[test]
     fn what_is_there_is_kept_replaced_or_backed_up_and_written_once() {
