@@ -7,14 +7,15 @@
 # and compresses less. It needs cargo-deb (cargo install --locked cargo-deb). The same commit and binary
 # give the same bytes.
 set -euo pipefail
+from=$PWD
 cd "$(dirname "$0")/.."
 
 binary='' revision=1 output="$PWD/target/dist" fast=()
 while [ $# -gt 0 ]; do
     case "$1" in
-    --binary) binary=$2; shift ;;
+    --binary) binary=$(cd "$from" && realpath "$2"); shift ;;
     --revision) revision=$2; shift ;;
-    --output) output=$2; shift ;;
+    --output) output=$(cd "$from" && realpath -m "$2"); shift ;;
     --fast) fast=(--fast) ;;
     *) sed -n 's/^#   /usage: /p' "$0" >&2; exit 2 ;;
     esac

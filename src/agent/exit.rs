@@ -12,7 +12,7 @@
 //! | 78 | the configuration is wrong | `revenium-agent check` |
 //! | 126 | `exec`: the command cannot be run | its mode, its format |
 //! | 127 | `exec`: there is no such command | its name, `PATH` |
-//! | 130 | a second signal ended it before it had stopped | acknowledged events are safe |
+//! | 130 | ended by Ctrl-C at a question, or by a second signal before it had stopped | acknowledged events are safe |
 
 use std::fmt;
 use std::process::ExitCode;

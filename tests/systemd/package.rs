@@ -167,8 +167,13 @@ fn a_removed_agent_s_events_are_found_by_the_next_and_a_stopped_one_is_not_start
     assert_eq!(states(machine), "enabled\nactive\n");
 
     machine.run(&format!("systemctl disable --now {UNITS}"));
-    debian.install("1");
+    machine.run("cp /usr/lib/systemd/system/revenium-agent.service /etc/systemd/system/");
+    let said = debian.install("1");
     assert_eq!(states(machine), "disabled\ninactive\n");
+    assert!(
+        said.contains("/etc/systemd/system/revenium-agent.service is used in place of the package's"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -30,7 +30,8 @@ pub(super) fn judge(profile: &str, base: &Base, has_key: bool, reply: &Reply) ->
     let set_url = format!("set profiles.{profile}.url; Revenium's is https://api.revenium.ai");
     let portal = Finding::ok(Id::Portal, profile, "an API answers, not a page");
     let url = url(profile, base);
-    let upstream = Finding::ok(Id::Upstream, profile, format!("{at} answered {status}, as it should"));
+    let upstream =
+        Finding::ok(Id::Upstream, profile, format!("{at} answers ({status} to an empty question)"));
     match status {
         407 => {
             let next = "give its user and password: drain.proxy = \"http://USER:PASSWORD@HOST:PORT\"";

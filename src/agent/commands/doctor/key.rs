@@ -25,7 +25,9 @@ fn of_profile(profile: &ProfileConfig, files: &[PathBuf], owner: &Owner) -> Vec<
             Id::Key,
             name,
             "it has no API key: its events are kept, and not sent",
-            format!("write one to a file of mode 0600, and name it as profiles.{name}.api_key_file"),
+            format!(
+                "`revenium-agent setup`, or write one to a file of mode 0600 and name it as profiles.{name}.api_key_file"
+            ),
         )],
         Some(KeySource::Inline(key)) => {
             let shape = shape(name, keys::check(key.reveal()), "what is written down");

@@ -1,7 +1,7 @@
 //! Questions to a person at a terminal, and a line that is typed and not shown.
 //!
 //! The echo is off before the question is asked, so that nothing typed in a hurry is seen; Ctrl-C comes as a
-//! byte, so that the terminal is as it was in any case.
+//! byte, so that the terminal is as it was unless another process ends this one.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
