@@ -1,6 +1,7 @@
-//! A machine that is not as it should be: the service does not start, and its page says why.
+//! A machine that is not as it should be: where the service cannot start, its page says why.
 
-use crate::machine::Machine;
+use crate::machine::{Machine, SMALL};
+use crate::support::{Line, completion};
 
 /// Starts the service in vain; what its page shows once it is not tried any more.
 fn page(machine: &Machine) -> String {
@@ -43,4 +44,29 @@ fn a_user_that_is_missing_is_told_by_systemd() {
     assert!(page.contains("status=217/USER"), "{page}");
     machine.run("systemd-sysusers revenium-agent.conf && systemd-tmpfiles --create revenium-agent.conf");
     machine.start();
+}
+
+#[test]
+fn a_name_lookup_that_hangs_keeps_the_agent_from_nothing_but_delivering() {
+    /// A name server that says nothing, and tells that it was asked.
+    const SILENT: &str = "import socket\n\
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+        s.bind(('127.77.0.1', 53))\n\
+        while s.recv(4096): open('/run/asked', 'w').close()\n";
+    let machine = Machine::new();
+    machine.write("/run/silent.py", "0644", SILENT);
+    machine.write("/run/resolv.conf", "0644", "nameserver 127.77.0.1\noptions timeout:30 attempts:5\n");
+    machine.write("/run/nsswitch.conf", "0644", "passwd: files\ngroup: files\nhosts: dns\n");
+    machine.run("for name in resolv nsswitch; do mount --bind /run/$name.conf /etc/$name.conf; done");
+    machine.run("systemd-run --quiet --unit=silent python3 /run/silent.py");
+    let url = "profiles.default.url = \"https://upstream.example\"\n";
+    machine.write("/etc/revenium-agent/conf.d/test.toml", "0644", &format!("{SMALL}{url}"));
+    machine.start();
+    let mut line = Line::connect(&machine.path("/run/revenium/agent.sock"));
+    assert_eq!(line.ask(&completion("m"))["ok"], true);
+    machine.run("timeout 60 sh -c 'until [ -e /run/asked ]; do sleep 0.1; done'");
+    machine.run("systemctl stop revenium-agent.socket revenium-agent");
+    assert_eq!((&*machine.show("Result"), &*machine.show("ExecMainStatus")), ("success", "0"));
+    machine.start();
+    machine.wait_stored(1);
 }
