@@ -185,7 +185,10 @@ impl Books {
         if came_whole && call.response.ended == Ended::Cut {
             self.warn("the answer of a call could not be read; what was read of it is billed as partial");
         }
-        if route == Route::Other && call.response.usage.is_none() {
+        // What was refused for want of a model cost nothing, and whose record it would be nobody says.
+        let is_nameless = call.request.model.is_none() && call.response.model.is_none();
+        let is_refused = is_nameless && matches!(call.response.ended, Ended::Error(_));
+        if call.response.usage.is_none() && (route == Route::Other || is_refused) {
             return self.counter.came_to(CameTo::Passed);
         }
         self.emit(&call);
