@@ -224,6 +224,18 @@ fn a_call_that_fails_is_a_record_without_tokens_and_other_routes_are_none() {
 }
 
 #[test]
+fn a_call_without_an_answer_is_metered_here_and_says_so() {
+    let home = Home::new();
+    let gateway = Gateway::start(&home, &Provider::start(|_, _| false));
+    let mut client = gateway.client();
+    client.post("", r#"{"model":"claude-opus-4"}"#);
+    let answer = client.answer(false);
+    assert!(answer.head.starts_with("HTTP/1.1 502"), "{}", answer.head);
+    assert!(answer.head.to_ascii_lowercase().contains("x-revenium-metered: revenium-gateway/"));
+    assert_eq!(gateway.metered(&home).len(), 1);
+}
+
+#[test]
 fn an_answer_that_ends_with_trailers_has_come_whole() {
     let home = Home::new();
     let body = provider::message("msg_1", 1, 2);
@@ -265,6 +277,7 @@ fn a_provider_that_is_not_there_is_told_in_anthropic_s_words() {
     assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!("api_error")));
     let message = body["error"]["message"].as_str().expect("text");
     assert!(message.contains(&nowhere) && message.contains("gateway.provider_url"), "{message}");
+    assert!(!answer.head.to_ascii_lowercase().contains("x-revenium-metered"), "{}", answer.head);
     // Nothing was called, and nothing can be billed.
     assert_eq!(gateway.metered(&home).len(), 0);
 }

@@ -31,9 +31,9 @@ const WAITING_MAX: usize = 4096;
 /// Answers that are read on at a time.
 const RESTS_MAX: usize = 256;
 
-/// Lines a second in our log about calls that are not metered, and how many at once.
-const WARNINGS_PER_SECOND: u32 = 1;
-const WARNINGS_BURST: u32 = 5;
+/// Lines a second in our log about calls that are not metered, or not passed on, and how many at once.
+pub(super) const WARNINGS_PER_SECOND: u32 = 1;
+pub(super) const WARNINGS_BURST: u32 = 5;
 
 const DAY_MS: u64 = 86_400_000;
 
