@@ -10,6 +10,7 @@ from conftest import ASK, MODEL, Metered, Provider
 
 import revenium_middleware_anthropic  # noqa: F401
 
+BY_A_GATEWAY = {"x-metered-by": "revenium-gateway/0.1.0"}
 TAGS = {"trace_id": "conv-1", "task_type": "test", "subscriber": {"id": "user-7"}}
 
 
@@ -171,6 +172,39 @@ def test_every_asynchronous_way_to_call_is_metered_once(metered: Metered, provid
 
     asyncio.run(call())
     _assert_metered_alone(metered, provider)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_call_that_was_metered_nearer_to_the_provider_is_left_to_that(
+    client: Any, metered: Metered, way: str
+) -> None:
+    _skip_what_the_sdk_lacks(client, way)
+    WAYS[way](client.with_options(default_headers=BY_A_GATEWAY))
+    assert metered.calls() == []
+
+
+@pytest.mark.parametrize("way", ASYNC_WAYS)
+def test_so_is_an_asynchronous_one(metered: Metered, provider: Provider, way: str) -> None:
+    async def call() -> None:
+        async with anthropic.AsyncAnthropic(
+            api_key="sk-test", base_url=provider.url, default_headers=BY_A_GATEWAY
+        ) as client:
+            _skip_what_the_sdk_lacks(client, way)
+            await ASYNC_WAYS[way](client)
+
+    asyncio.run(call())
+    assert metered.calls() == []
+
+
+def test_so_are_one_that_failed_and_the_results_of_a_batch(client: Any, metered: Metered) -> None:
+    marked = client.with_options(default_headers=BY_A_GATEWAY)
+    with pytest.raises(anthropic.BadRequestError):
+        marked.messages.create(**ASK, metadata={"user_id": "http:400"})
+    if hasattr(client.messages, "batches"):
+        assert len(list(marked.messages.batches.results("msgbatch_1"))) == 3
+    # The next one, which is not marked, is ours again.
+    client.messages.create(**ASK)
+    assert metered.call()["stop_reason"] == "end_turn"
 
 
 def test_each_turn_of_a_tool_runner_is_a_call(client: Any, metered: Metered) -> None:

@@ -122,3 +122,17 @@ fn a_configuration_that_cannot_work_is_refused_with_what_to_do() {
     let said = String::from_utf8_lossy(&output.expect("runs").stderr).into_owned();
     assert!(said.contains("is this gateway itself"), "{said}");
 }
+
+#[test]
+fn requests_that_are_not_passed_on_do_not_fill_the_log() {
+    let home = Home::new();
+    let gateway = Gateway::start(&home, &Provider::saying("unasked"));
+    let mut client = gateway.client();
+    for _ in 0..200 {
+        client.send("GET /v1/models HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n");
+        assert!(client.answer(false).head.starts_with("HTTP/1.1 421"));
+    }
+    let (_, log) = gateway.stop();
+    let lines = log.lines().filter(|line| line.contains("was not answered by the provider")).count();
+    assert!((1..100).contains(&lines), "{lines} lines");
+}

@@ -77,3 +77,35 @@ fn a_call_does_not_share_the_fate_of_the_agent() {
     gateway.stop();
     agent.stop();
 }
+
+#[test]
+fn a_stop_lets_slow_clients_read_the_last_bytes_of_their_answers() {
+    let home = Home::new();
+    // Of some size the kernel's buffers hold all but a rest, which the gateway has when the provider is done.
+    let sizes: Vec<usize> = (10..=24).map(|at| at * 200_000).collect();
+    let provider = Provider::start(|request, stream| {
+        let want = request.head.lines().find_map(|line| line.strip_prefix("want: ")).expect("is asked for");
+        let body = vec![b' '; want.parse().expect("a size")];
+        stream.write_all(&provider::whole("200 OK", "content-type: application/json\r\n", &body)).is_ok()
+    });
+    let gateway = Gateway::start(&home, &provider);
+    let mut idle = gateway.client();
+    idle.post("want: 1\r\n", "{}");
+    assert!(idle.answer(false).is_whole);
+    let mut clients: Vec<_> = sizes.iter().map(|_| gateway.client()).collect();
+    for (client, size) in clients.iter_mut().zip(&sizes) {
+        client.post(&format!("want: {size}\r\n"), r#"{"model":"claude-opus-4"}"#);
+    }
+    for client in &clients {
+        // Its answer has begun.
+        assert!(client.stream.peek(&mut [0]).expect("comes") > 0);
+    }
+    until("the first are given", || spooled(&home).len(), |count| *count >= 4);
+    gateway.signal(Signal::TERM);
+    crate::client::until_gone(&mut idle.stream);
+    for (client, size) in clients.iter_mut().zip(&sizes) {
+        assert_eq!(client.answer(false).body.len(), *size);
+    }
+    let (code, log) = gateway.end();
+    assert_eq!(code, Some(0), "{log}");
+}

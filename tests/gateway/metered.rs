@@ -224,6 +224,47 @@ fn a_call_that_fails_is_a_record_without_tokens_and_other_routes_are_none() {
 }
 
 #[test]
+fn a_call_without_an_answer_is_metered_here_and_says_so() {
+    let home = Home::new();
+    let gateway = Gateway::start(&home, &Provider::start(|_, _| false));
+    let mut client = gateway.client();
+    client.post("", r#"{"model":"claude-opus-4"}"#);
+    let answer = client.answer(false);
+    assert!(answer.head.starts_with("HTTP/1.1 502"), "{}", answer.head);
+    assert!(answer.head.to_ascii_lowercase().contains("x-revenium-metered: revenium-gateway/"));
+    assert_eq!(gateway.metered(&home).len(), 1);
+}
+
+#[test]
+fn an_answer_that_ends_with_trailers_has_come_whole() {
+    let home = Home::new();
+    let body = provider::message("msg_1", 1, 2);
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\nx-sum: 1\r\n\r\n",
+        body.len()
+    );
+    let gateway = Gateway::start(&home, &Provider::saying(answer));
+    let mut client = gateway.client();
+    client.post("", r#"{"model":"claude-opus-4"}"#);
+    assert!(client.answer(false).is_whole);
+    let events = gateway.metered(&home);
+    assert_eq!(events.iter().map(outline).collect::<Vec<_>>(), [("msg_1", "END", 1, 2)]);
+}
+
+#[test]
+fn a_refused_request_that_names_no_model_is_no_call_and_no_alarm() {
+    let home = Home::new();
+    let error = br#"{"type":"error","error":{"type":"invalid_request_error","message":"model: required"}}"#;
+    let provider = Provider::saying(whole("400 Bad Request", "content-type: application/json\r\n", error));
+    let gateway = Gateway::start(&home, &provider);
+    let mut client = gateway.client();
+    client.post("", "{}");
+    assert!(client.answer(false).head.starts_with("HTTP/1.1 400"));
+    let (code, log) = gateway.stop();
+    assert_eq!((code, log.contains("not metered")), (Some(0), false), "{log}");
+}
+
+#[test]
 fn a_provider_that_is_not_there_is_told_in_anthropic_s_words() {
     let home = Home::new();
     let nowhere = crate::support::unused_address();
@@ -236,6 +277,7 @@ fn a_provider_that_is_not_there_is_told_in_anthropic_s_words() {
     assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!("api_error")));
     let message = body["error"]["message"].as_str().expect("text");
     assert!(message.contains(&nowhere) && message.contains("gateway.provider_url"), "{message}");
+    assert!(!answer.head.to_ascii_lowercase().contains("x-revenium-metered"), "{}", answer.head);
     // Nothing was called, and nothing can be billed.
     assert_eq!(gateway.metered(&home).len(), 0);
 }

@@ -5,7 +5,7 @@ follows from `metadata.user_id` of the request: `http:CODE` is that error, `cut`
 middle, `break` one that ends there in good order, `error` one that ends with an error, `cache` usage with cached
 tokens, `gzip` an answer that is compressed; with `tools` it answers with a call of the first one, and with the
 tool's result it answers in words. It knows the paths of Bedrock and Vertex, counting tokens, and one batch.
-`GET /seen` tells every request so far.
+`GET /seen` tells every request so far. An answer to a request with `x-metered-by` says that it was metered by that.
 """
 
 import binascii
@@ -30,6 +30,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+    def end_headers(self):
+        if self.headers["x-metered-by"]:
+            self.send_header("x-revenium-metered", self.headers["x-metered-by"])
+        super().end_headers()
 
     def do_GET(self):
         if self.path == "/seen":

@@ -2,6 +2,7 @@
 application asked for it."""
 
 import sys
+from contextvars import ContextVar
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from . import _batch, _context, _emitter, _facts, _log, _raw, _stream
@@ -13,6 +14,12 @@ MEMBER = "_revenium"
 
 # Revenium's own package. Two records for one call would be billed twice.
 _OFFICIAL = "revenium_middleware.anthropic"
+
+# Says in an answer who metered the call nearer to the provider, as the gateway does. That one counts.
+_METERED = "x-revenium-metered"
+
+# What follows the request that is under way here, if it is one that is metered.
+under_way: "ContextVar[Any]" = ContextVar("revenium_under_way", default=None)
 
 
 def is_official_loaded() -> bool:
@@ -28,15 +35,46 @@ def is_official_loaded() -> bool:
     return True
 
 
+def answered(response: Any) -> None:
+    """The provider's answer to the request that is under way, before it becomes what the application gets."""
+    followed = under_way.get()
+    try:
+        if followed is not None and _is_metered_elsewhere(response):
+            followed.leave()
+    except Exception:
+        _log.bug("reading an answer's headers")
+
+
+def _is_metered_elsewhere(response: Any) -> bool:
+    who = response.headers.get(_METERED) if response is not None else None
+    if who is None:
+        return False
+    _log.warning_once(
+        "elsewhere",
+        "%s meters the calls of this process on their way to the provider, so they are not metered here. What "
+        "usage_metadata says of them is not known there: say it in x-revenium-* headers, or leave one of the two out",
+        who,
+    )
+    return True
+
+
 class Followed:
     """A call whose request is under way."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self._is_left = False
+
+    def leave(self) -> None:
+        """Somebody else has metered it."""
+        self._is_left = True
+        self._call.forget()
 
     def failed(self, error: BaseException) -> None:
         """What was raised in place of an answer."""
         try:
+            if _is_metered_elsewhere(getattr(error, "response", None)):
+                self._call.forget()
             api_error = getattr(sys.modules.get("anthropic"), "APIError", ())
             if isinstance(error, api_error) or not isinstance(error, Exception):
                 self._call.failed(error)
@@ -48,6 +86,8 @@ class Followed:
 
     def returned(self, result: Any, streams: Tuple[type, ...]) -> None:
         """What the application gets."""
+        if self._is_left:
+            return
         try:
             response = getattr(result, "http_response", None)
             if isinstance(result, streams):
@@ -68,13 +108,18 @@ class FollowedBatch:
 
     def __init__(self, batch: str, facts: Dict[str, Any], metadata: Mapping[str, Any]) -> None:
         self._batch, self._facts, self._metadata = batch, facts, metadata
+        self._is_left = False
+
+    def leave(self) -> None:
+        """Somebody else meters its results."""
+        self._is_left = True
 
     def failed(self, error: BaseException) -> None:
         """Nothing: no result was read."""
 
     def returned(self, result: Any, streams: Tuple[type, ...]) -> None:
         try:
-            if hasattr(result, "_iterator"):
+            if hasattr(result, "_iterator") and not self._is_left:
                 _batch.watch(result, self._batch, self._facts, self._metadata)
         except Exception:
             _log.bug("reading results")

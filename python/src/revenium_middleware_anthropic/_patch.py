@@ -37,6 +37,7 @@ def install() -> None:
     for stream in streams:
         _hook(stream, "__init__", functools.partial(_watched_if_opaque, streams))
     for client in (_base_client.SyncAPIClient, _base_client.AsyncAPIClient):
+        _hook(client, "_process_response", _telling_of_answer)
         _hook(client, "request", functools.partial(_metered, streams))
 
 
@@ -62,11 +63,16 @@ def _metered(streams: Tuple[type, ...], original: Function) -> Function:
             followed = _follow.begin(self, options, bool(kwargs.get("stream")))
             if followed is None:
                 return await original(self, cast_to, options, *args, **kwargs)
+            outer = _follow.under_way.get()
+            _follow.under_way.set(followed)
             try:
                 result = await original(self, cast_to, options, *args, **kwargs)
             except BaseException as error:
                 followed.failed(error)
                 raise
+            finally:
+                # Not `reset`, which raises where a coroutine is dropped in another context.
+                _follow.under_way.set(outer)
             followed.returned(result, streams)
             return result
 
@@ -76,15 +82,37 @@ def _metered(streams: Tuple[type, ...], original: Function) -> Function:
         followed = _follow.begin(self, options, bool(kwargs.get("stream")))
         if followed is None:
             return original(self, cast_to, options, *args, **kwargs)
+        outer = _follow.under_way.get()
+        _follow.under_way.set(followed)
         try:
             result = original(self, cast_to, options, *args, **kwargs)
         except BaseException as error:
             followed.failed(error)
             raise
+        finally:
+            # Not `reset`, which raises where a coroutine is dropped in another context.
+            _follow.under_way.set(outer)
         followed.returned(result, streams)
         return result
 
     return request
+
+
+def _telling_of_answer(original: Function) -> Function:
+    """What is made of an answer may not have its headers any more."""
+    if inspect.iscoroutinefunction(original):
+
+        async def async_process(self: Any, *args: Any, **kwargs: Any) -> Any:
+            _follow.answered(kwargs.get("response"))
+            return await original(self, *args, **kwargs)
+
+        return async_process
+
+    def process(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _follow.answered(kwargs.get("response"))
+        return original(self, *args, **kwargs)
+
+    return process
 
 
 def _taking_metadata(original: Function) -> Function:

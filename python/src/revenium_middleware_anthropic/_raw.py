@@ -69,20 +69,23 @@ class Events:
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._rest = b""
+        # One that grows in place: an application may read a long line in small pieces.
+        self._rest = bytearray()
         self._name = ""
 
     def see(self, content: bytes) -> None:
-        lines = (self._rest + content).split(b"\n")
-        self._rest = lines.pop()
+        *lines, rest = content.split(b"\n")
         for line in lines:
-            self._line(line.strip())
+            self._rest += line
+            self._line(bytes(self._rest).strip())
+            self._rest.clear()
+        self._rest += rest
         if len(self._rest) > LINE_BYTES_MAX:
             # Whatever it is, it says nothing about usage. A comment, as far as we care, to its end.
-            self._rest = b":"
+            self._rest[:] = b":"
 
     def ended(self) -> None:
-        self._line(self._rest.strip())
+        self._line(bytes(self._rest).strip())
         self._call.stopped()
 
     def _line(self, line: bytes) -> None:

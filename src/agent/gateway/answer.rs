@@ -14,8 +14,10 @@ pub(super) enum Problem {
     Page,
     /// The path is none.
     Path,
-    /// The provider was not reached, or broke off before it answered.
+    /// The provider was not reached.
     Provider(String),
+    /// The provider broke off before it answered, and the call is metered.
+    BrokenOff(String),
 }
 
 impl Problem {
@@ -24,7 +26,7 @@ impl Problem {
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::Page => StatusCode::FORBIDDEN,
             Self::Path => StatusCode::BAD_REQUEST,
-            Self::Provider(_) => StatusCode::BAD_GATEWAY,
+            Self::Provider(_) | Self::BrokenOff(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -33,7 +35,7 @@ impl Problem {
         match self {
             Self::Host | Self::Path => "invalid_request_error",
             Self::Page => "permission_error",
-            Self::Provider(_) => "api_error",
+            Self::Provider(_) | Self::BrokenOff(_) => "api_error",
         }
     }
 
@@ -46,7 +48,7 @@ impl Problem {
             }
             Self::Page => "revenium gateway: requests of web pages are not passed on".to_owned(),
             Self::Path => "revenium gateway: the request's path cannot be passed on".to_owned(),
-            Self::Provider(why) => format!("revenium gateway: {why}"),
+            Self::Provider(why) | Self::BrokenOff(why) => format!("revenium gateway: {why}"),
         }
     }
 

@@ -1,23 +1,25 @@
 //! One request: passed on, and its answer passed back.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, Version};
 use revenium_anthropic::{Ended, Failure, Route};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::METERED;
 use super::answer::Problem;
 use super::exchange::Exchange;
 use super::head;
-use super::meter::Meter;
+use super::meter::{Meter, WARNINGS_BURST, WARNINGS_PER_SECOND};
 use super::provider::Provider;
 use super::settings::Settings;
 use super::tap::{Download, Upload};
 use super::watch::Watch;
+use crate::intake::Bucket;
 use crate::web::{self, Busy, Foreign};
 
 /// Who meters, in the mark.
@@ -30,11 +32,13 @@ pub(super) struct Desk {
     provider: Provider,
     settings: Settings,
     meter: Arc<Meter>,
+    warnings: Mutex<Bucket>,
 }
 
 impl Desk {
     pub(super) fn new(provider: Provider, settings: Settings, meter: Arc<Meter>) -> Self {
-        Self { provider, settings, meter }
+        let warnings = Mutex::new(Bucket::new(WARNINGS_PER_SECOND, WARNINGS_BURST, Instant::now()));
+        Self { provider, settings, meter, warnings }
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -46,8 +50,14 @@ impl Desk {
         match self.pass_on(request, busy).await {
             Ok(answer) => answer,
             Err(problem) => {
-                warn!(?problem, "a request was not answered by the provider");
-                problem.answer().map(|body| Download::Own(Some(body)))
+                if self.warnings.lock().unwrap_or_else(PoisonError::into_inner).try_take(Instant::now()) {
+                    warn!(?problem, "a request was not answered by the provider");
+                }
+                let mut answer = problem.answer();
+                if matches!(problem, Problem::BrokenOff(_)) {
+                    answer.headers_mut().insert(MARK, WHO);
+                }
+                answer.map(|body| Download::Own(Some(body)))
             }
         }
     }
@@ -73,11 +83,11 @@ impl Desk {
                 if error.is_connect() {
                     watch.take().into_iter().for_each(Watch::unsent);
                 }
-                if let Some(watch) = &mut watch {
-                    let class = Some("APIConnectionError".to_owned());
-                    watch.end(Ended::Error(Failure { class, ..Failure::default() }));
-                }
-                return Err(Problem::Provider(self.provider.unreached(&error)));
+                let why = self.provider.unreached(&error);
+                let Some(watch) = &mut watch else { return Err(Problem::Provider(why)) };
+                let class = Some("APIConnectionError".to_owned());
+                watch.end(Ended::Error(Failure { class, ..Failure::default() }));
+                return Err(Problem::BrokenOff(why));
             }
         };
         head.headers = head::to_client(&head.headers);

@@ -31,9 +31,9 @@ const WAITING_MAX: usize = 4096;
 /// Answers that are read on at a time.
 const RESTS_MAX: usize = 256;
 
-/// Lines a second in our log about calls that are not metered, and how many at once.
-const WARNINGS_PER_SECOND: u32 = 1;
-const WARNINGS_BURST: u32 = 5;
+/// Lines a second in our log about calls that are not metered, or not passed on, and how many at once.
+pub(super) const WARNINGS_PER_SECOND: u32 = 1;
+pub(super) const WARNINGS_BURST: u32 = 5;
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -185,7 +185,10 @@ impl Books {
         if came_whole && call.response.ended == Ended::Cut {
             self.warn("the answer of a call could not be read; what was read of it is billed as partial");
         }
-        if route == Route::Other && call.response.usage.is_none() {
+        // What was refused for want of a model cost nothing, and whose record it would be nobody says.
+        let is_nameless = call.request.model.is_none() && call.response.model.is_none();
+        let is_refused = is_nameless && matches!(call.response.ended, Ended::Error(_));
+        if call.response.usage.is_none() && (route == Route::Other || is_refused) {
             return self.counter.came_to(CameTo::Passed);
         }
         self.emit(&call);

@@ -83,8 +83,10 @@ impl Passed {
         let Some(watch) = &mut self.watch else { return Poll::Ready(frame) };
         match &frame {
             Some(Ok(frame)) => {
-                if let Some(bytes) = frame.data_ref() {
-                    watch.saw(bytes);
+                match frame.data_ref() {
+                    Some(bytes) => watch.saw(bytes),
+                    // Trailers: nothing comes after them, and nobody asks.
+                    None => watch.end(Ended::Complete),
                 }
             }
             Some(Err(_)) => watch.end(Ended::Cut),

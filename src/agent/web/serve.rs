@@ -17,6 +17,9 @@ use crate::tasks::{Group, Stop};
 /// After a failed accept, such as for want of file descriptors: trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long a client may read what is left of an answer that was given, once its connection is to end.
+const LAST_BYTES_MAX: Duration = Duration::from_secs(5);
+
 /// Whether connections that wait when we stop are to be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiting {
@@ -83,8 +86,8 @@ where
 
 /// Drives a connection to its end: its client's, an eviction's, or a stop's.
 ///
-/// Stopping, it goes on for `linger`, since requests may be on their way; then it ends if it is idle, or
-/// after the answers that are being given, of which `graceful` tells it. `None`: it was ended here.
+/// Stopping, it goes on for `linger`, since requests may be on their way; then `graceful` tells it to end, which it
+/// does at once if it is idle, or after the answers that are being given. `None`: it was ended here.
 pub(crate) async fn until_ended<C: Future>(
     connection: C,
     place: &Place,
@@ -103,11 +106,13 @@ pub(crate) async fn until_ended<C: Future>(
         ended = connection.as_mut() => return Some(ended),
         () = asked_to_end => {}
     }
-    if !place.is_busy() {
-        return None;
-    }
+    let is_busy = place.is_busy();
     graceful(connection.as_mut());
-    Some(connection.await)
+    if is_busy {
+        return Some(connection.await);
+    }
+    // An idle one ends at once. One whose client still reads its last answer may do so, and half a head may not.
+    tokio::time::timeout(LAST_BYTES_MAX, connection).await.ok()
 }
 
 /// The next connection, once there is room for it. Cancel-safe: accepting is.
