@@ -290,11 +290,29 @@ for _ in range(3000):
     meter()
 signal.setitimer(signal.ITIMER_REAL, 0)
 gc.collect()
-assert len(others) > 3000 and revenium.flush(30)
+assert len(others) > 3000, len(others)
+assert revenium.flush(30), revenium.stats()
 assert revenium.stats()["emitted"] == len(others) + 3000, (len(others), revenium.stats())
 """
     app.run(script)
     assert len(_all(app, agent)) > 6000
+
+
+def test_a_flush_is_about_the_calls_before_it(app: App, agent: Agent) -> None:
+    script = """
+from revenium_middleware_anthropic import _emitter
+meter()
+progress = _emitter._lives[os.getpid()].carrier.progress
+wait_for = progress.wait_for
+def then_another(*args):
+    wait_for(*args)
+    meter("later")
+progress.wait_for = then_another
+assert revenium.flush(30)
+progress.wait_for = wait_for
+"""
+    app.run(script)
+    assert len(_all(app, agent)) == 2
 
 
 def test_an_event_that_comes_while_another_is_taken_in_has_a_number_of_its_own(app: App, agent: Agent) -> None:

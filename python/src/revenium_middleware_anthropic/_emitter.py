@@ -102,12 +102,20 @@ class Life:
         carrier = self.carrier
         carrier.flush_by = time.monotonic() + within / 2
         carrier.wake()
+        was_empty = False
+
+        def is_over() -> bool:
+            nonlocal was_empty
+            was_empty = self._is_empty()
+            return was_empty or carrier.has_ended
+
         try:
             with carrier.progress:
-                carrier.progress.wait_for(lambda: self._is_empty() or carrier.has_ended, within)
+                carrier.progress.wait_for(is_over, within)
         finally:
             carrier.flush_by = None
-        return self._is_empty()
+        # As it was then: a call that came since is another's concern.
+        return was_empty
 
     def _is_empty(self) -> bool:
         return not self.arrived and self.state.in_memory() == 0
