@@ -19,7 +19,7 @@ _OFFICIAL = "revenium_middleware.anthropic"
 _METERED = "x-revenium-metered"
 
 # What follows the request that is under way here, if it is one that is metered.
-under_way: "ContextVar[Any]" = ContextVar("revenium_under_way", default=None)
+_under_way: "ContextVar[Any]" = ContextVar("revenium_under_way", default=None)
 
 
 def is_official_loaded() -> bool:
@@ -37,7 +37,7 @@ def is_official_loaded() -> bool:
 
 def answered(response: Any) -> None:
     """The provider's answer to the request that is under way, before it becomes what the application gets."""
-    followed = under_way.get()
+    followed = _under_way.get()
     try:
         if followed is not None and _is_metered_elsewhere(response):
             followed.leave()
@@ -101,6 +101,23 @@ class Followed:
                 self._call.end()
         except Exception:
             _log.bug("reading an answer")
+
+
+class Way:
+    """Around a request: what follows it is known by `answered`, and told of an error in an answer's place."""
+
+    def __init__(self, followed: Any) -> None:
+        self._followed = followed
+
+    def __enter__(self) -> None:
+        self._outer = _under_way.get()
+        _under_way.set(self._followed)
+
+    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
+        # Not `reset`, which raises where a coroutine is dropped in another context.
+        _under_way.set(self._outer)
+        if error is not None:
+            self._followed.failed(error)
 
 
 class FollowedBatch:

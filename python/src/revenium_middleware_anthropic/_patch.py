@@ -63,16 +63,8 @@ def _metered(streams: Tuple[type, ...], original: Function) -> Function:
             followed = _follow.begin(self, options, bool(kwargs.get("stream")))
             if followed is None:
                 return await original(self, cast_to, options, *args, **kwargs)
-            outer = _follow.under_way.get()
-            _follow.under_way.set(followed)
-            try:
+            with _follow.Way(followed):
                 result = await original(self, cast_to, options, *args, **kwargs)
-            except BaseException as error:
-                followed.failed(error)
-                raise
-            finally:
-                # Not `reset`, which raises where a coroutine is dropped in another context.
-                _follow.under_way.set(outer)
             followed.returned(result, streams)
             return result
 
@@ -82,16 +74,8 @@ def _metered(streams: Tuple[type, ...], original: Function) -> Function:
         followed = _follow.begin(self, options, bool(kwargs.get("stream")))
         if followed is None:
             return original(self, cast_to, options, *args, **kwargs)
-        outer = _follow.under_way.get()
-        _follow.under_way.set(followed)
-        try:
+        with _follow.Way(followed):
             result = original(self, cast_to, options, *args, **kwargs)
-        except BaseException as error:
-            followed.failed(error)
-            raise
-        finally:
-            # Not `reset`, which raises where a coroutine is dropped in another context.
-            _follow.under_way.set(outer)
         followed.returned(result, streams)
         return result
 
