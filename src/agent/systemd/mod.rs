@@ -10,6 +10,8 @@ mod socket;
 mod tell;
 mod words;
 
+pub(crate) use words::age;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -42,7 +42,8 @@ fn line(text: &str) -> String {
     text
 }
 
-fn age(s: u64) -> String {
+/// `23 h`, `2 d`: in one unit, for a line.
+pub(crate) fn age(s: u64) -> String {
     match s {
         0..120 => format!("{s} s"),
         120..7200 => format!("{} min", s / 60),

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Finding, Id};
 use crate::commands::run::FOLDERS;
+use crate::systemd::age;
 
 /// From here on a person should look: far more than an answer takes.
 const WARN_FROM: Duration = Duration::from_secs(5 * 60);
@@ -46,8 +47,10 @@ pub(super) fn judge(heard: &[Heard], written_s: Option<u64>, now_s: u64, data_di
     if let Some(Heard { host, theirs_s, ours_s }) = worst {
         let off = Duration::from_secs(theirs_s.abs_diff(*ours_s));
         let side = if ours_s > theirs_s { "ahead of" } else { "behind" };
-        let cause =
-            format!("this machine is {} {side} {host}: events are billed at the wrong time", words(off));
+        let cause = format!(
+            "this machine is {} {side} {host}: events are billed at the wrong time",
+            age(off.as_secs())
+        );
         if off >= PROBLEM_FROM {
             return Finding::problem(Id::Clock, "", cause, next);
         }
@@ -59,8 +62,10 @@ pub(super) fn judge(heard: &[Heard], written_s: Option<u64>, now_s: u64, data_di
     let ahead = Duration::from_secs(written_s.unwrap_or(0).saturating_sub(now_s));
     if ahead >= WARN_FROM {
         let dir = data_dir.display();
-        let cause =
-            format!("the log in {dir} was last written {} from now: the clock was set back", words(ahead));
+        let cause = format!(
+            "the log in {dir} was last written {} from now: the clock was set back",
+            age(ahead.as_secs())
+        );
         return if ahead >= PROBLEM_FROM {
             Finding::problem(Id::Clock, "", cause, next)
         } else {
@@ -72,16 +77,6 @@ pub(super) fn judge(heard: &[Heard], written_s: Option<u64>, now_s: u64, data_di
             Finding::ok(Id::Clock, "", format!("within {} s of {host}", theirs_s.abs_diff(*ours_s) + 1))
         }
         None => Finding::unknown(Id::Clock, "", "no upstream told its time", "`timedatectl`"),
-    }
-}
-
-/// `23 h`, `2 d`.
-fn words(span: Duration) -> String {
-    let minutes = span.as_secs() / 60;
-    match minutes {
-        0..120 => format!("{minutes} min"),
-        120..2880 => format!("{} h", minutes / 60),
-        _ => format!("{} d", minutes / 1440),
     }
 }
 
