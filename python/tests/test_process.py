@@ -271,17 +271,16 @@ def test_an_agent_that_hangs_holds_no_process_up_for_good(app: App, agent: Agent
 
 def test_signals_and_finalizers_may_meter_at_any_moment(app: App, agent: Agent) -> None:
     script = """
-import signal
-others = []
+import gc, signal, time
+signals, finalizers = [], []
 def on_alarm(*_):
-    others.append(1)
     meter("signal")
+    signals.append(1)
 class Loop:
     def __init__(self): self.own = self
     def __del__(self):
-        others.append(1)
         meter("finalizer")
-import gc
+        finalizers.append(1)
 gc.set_threshold(20)
 signal.signal(signal.SIGALRM, on_alarm)
 signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
@@ -289,10 +288,13 @@ for _ in range(3000):
     Loop()
     meter()
 signal.setitimer(signal.ITIMER_REAL, 0)
-gc.collect()
-assert len(others) > 3000, len(others)
+# The carrier's thread may be in a collection of its own, beside which this one does nothing.
+while len(finalizers) < 3000:
+    gc.collect()
+    time.sleep(0.01)
+assert signals
 assert revenium.flush(30), revenium.stats()
-assert revenium.stats()["emitted"] == len(others) + 3000, (len(others), revenium.stats())
+assert revenium.stats()["emitted"] == 6000 + len(signals), (len(signals), revenium.stats())
 """
     app.run(script)
     assert len(_all(app, agent)) > 6000
