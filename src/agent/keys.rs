@@ -5,12 +5,13 @@
 //! A file that cannot be used keeps the key that was last read, with one warning, so that a
 //! rotation half done never stops metering. Key files must not be readable by other users.
 
-use std::fs::{File, Metadata};
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -130,7 +131,9 @@ pub fn read_guarded(path: &Path) -> Result<String, KeyError> {
 
 fn read(path: &Path, guarded: bool) -> Result<String, KeyError> {
     let failed = |source| KeyError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
+    // Opening a pipe would wait for somebody to write to it.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
     // Of the file that was opened, not of whatever the path names by now.
     let meta = file.metadata().map_err(failed)?;
     if !meta.is_file() {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use rustix::fs::Mode;
+
 use super::*;
 
 const FIRST: &str = "rev_mk_first_0123456789";
@@ -66,6 +68,16 @@ fn a_file_that_holds_no_key_is_named_with_one_reason() {
     let error = KeySource::File(path.clone()).read().expect_err("is empty");
     let text = format!("cannot use the key file {}: the key is empty", path.display());
     assert_eq!(crate::chain(&error), text);
+}
+
+#[test]
+fn a_pipe_in_place_of_a_key_file_is_refused_and_not_waited_for() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("key");
+    let made = rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::from(0o600), 0);
+    made.expect("a pipe");
+    let error = KeySource::File(path).read().expect_err("refused");
+    assert!(crate::chain(&error).ends_with("is not a regular file"), "{error:?}");
 }
 
 #[test]
