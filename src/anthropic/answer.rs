@@ -123,7 +123,8 @@ mod tests {
         assert_eq!(read(&json, message, Ended::Cancelled).0.ended, Ended::Cancelled);
 
         let stream = Head { status: 200, content_type: "Text/Event-Stream; charset=utf-8", request_id: "" };
-        let start = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_2\"}}\n\n";
+        let start =
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_2\"}}\n\n";
         let (said, is_stream) = read(&stream, start, Ended::Complete);
         assert_eq!((said.id.as_deref(), said.ended, is_stream), (Some("msg_2"), Ended::Cut, true));
         assert_eq!(said.request_id, None);

@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn what_matters_for_metering_is_read_and_nothing_else_is_needed() {
-        let body = br#"{"model":"m","stream":true,"tools":[{"name":"x"}],"temperature":0.5,"service_tier":"auto",
+        let body =
+            br#"{"model":"m","stream":true,"tools":[{"name":"x"}],"temperature":0.5,"service_tier":"auto",
             "output_config":{"effort":"high"},"messages":[{"content":[{"type":"image"}]}]}"#;
         let mut asked = Asked::new();
         body.chunks(7).for_each(|piece| asked.push(piece));

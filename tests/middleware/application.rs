@@ -70,6 +70,7 @@ pub(crate) fn with(layers: Vec<Arc<dyn Middleware>>) -> ClientWithMiddleware {
 
 /// A call of a model.
 pub(crate) fn ask(client: &ClientWithMiddleware, provider: &Provider) -> RequestBuilder {
-    let body = r#"{"model":"claude-opus","tools":[{"name":"x"}],"messages":[{"role":"user","content":"Hello"}]}"#;
+    let body =
+        r#"{"model":"claude-opus","tools":[{"name":"x"}],"messages":[{"role":"user","content":"Hello"}]}"#;
     client.post(format!("{}/v1/messages?beta=true", provider.url())).body(body)
 }

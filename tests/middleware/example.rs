@@ -33,7 +33,16 @@ fn the_example_s_call_is_billed_as_its_metadata_says() {
         event["subscriber"]["email"],
         event["provider"],
     ]);
-    let expected = json!(["msg_1", 25, 15, "conv-28a7e9d4", "support-agent", "acme-corp", "user@example.com", "ANTHROPIC"]);
+    let expected = json!([
+        "msg_1",
+        25,
+        15,
+        "conv-28a7e9d4",
+        "support-agent",
+        "acme-corp",
+        "user@example.com",
+        "ANTHROPIC"
+    ]);
     assert_eq!(said, expected);
     agent.stop();
 }

@@ -93,7 +93,9 @@ async fn what_is_no_call_is_not_metered() {
     let application = Application::new();
     let client = application.client();
     let url = |path: &str| format!("{}{path}", provider.url());
-    for path in ["/v1/messages/count_tokens", "/v1/messages/batches", "/v1/files", "/v2/other", "/chat/v1/messages"] {
+    for path in
+        ["/v1/messages/count_tokens", "/v1/messages/batches", "/v1/files", "/v2/other", "/chat/v1/messages"]
+    {
         client.post(url(path)).body("{}").send().await.expect("answered").text().await.expect("read");
     }
     for path in ["/v1/messages", "/v1/models"] {
