@@ -96,7 +96,7 @@ impl Watch {
         // One that was dropped at some time after its last piece ended with that.
         let last = self.last.filter(|_| ended == Ended::Cancelled).unwrap_or_else(Instant::now);
         let took = last.duration_since(self.started);
-        let (mut response, is_streamed) = match self.answer.take() {
+        let (response, is_streamed) = match self.answer.take() {
             Some(answer) if answer.is_results() => return,
             Some(answer) => answer.finish(took, ended),
             None => (Response { ended, ..Response::default() }, asked.wants_stream()),
@@ -106,15 +106,12 @@ impl Watch {
                 "an answer came compressed and could not be read, so its call is metered without tokens; let reqwest \
                  decompress, by its features gzip, brotli, deflate or zstd",
             );
-            if response.ended == Ended::Complete {
-                response.ended = Ended::Cut;
-            }
         }
         let request = asked.request();
-        let is_refused = matches!(response.ended, Ended::Error(_)) && request.model.is_none();
-        let is_none = response.ended == Ended::Complete && response.usage.is_none();
-        if self.route == Route::BatchResults || is_refused || is_none {
-            // It is no model's, or cost nothing and names no model.
+        let is_nameless = request.model.is_none() && response.model.is_none();
+        let says_nothing = response.ended == Ended::Complete && response.usage.is_none();
+        if self.route == Route::BatchResults || is_nameless || says_nothing {
+            // It is no call of a model, or none that anybody could bill.
             return;
         }
         self.emit(Call {

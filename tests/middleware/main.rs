@@ -9,7 +9,6 @@ mod provider;
 mod support;
 
 mod application;
-mod example;
 mod metered;
 mod transparent;
 mod twice;

@@ -1,6 +1,7 @@
 //! What is metered of a call, and as whose.
 
 use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use revenium_middleware::{Metadata, Subscriber};
@@ -29,6 +30,10 @@ async fn each_way_that_a_call_ends_is_one_record() {
             stream.write_all(&begun).expect("sent");
             let _ = stream.read(&mut [0]);
             false
+        } else if is("endless") {
+            let piece = provider::chunk(provider::message("msg_3", 25, 15).as_bytes());
+            let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            stream.write_all(&[&head[..], &piece].concat()).is_ok() && false
         } else if is("short") {
             stream.write_all(&provider::says("msg_2", 25, 15)[..150]).is_ok() && false
         } else {
@@ -40,9 +45,15 @@ async fn each_way_that_a_call_ends_is_one_record() {
     let client = application.client();
     let want = |how: &str| ask(&client, &provider).header("want", how);
     // Read to the end, whole, cut and short of their length.
-    for how in ["plain", "stream", "cut", "short", "error"] {
+    for how in ["plain", "stream", "cut", "short", "endless", "error"] {
         let _ = want(how).send().await.expect("answered").text().await;
     }
+    // Not asked for its end, which a known length makes needless.
+    let mut answer = want("plain").send().await.expect("answered");
+    while answer.content_length() != Some(0) {
+        answer.chunk().await.expect("came").expect("a piece");
+    }
+    drop(answer);
     // Given up by the application: in its middle, at its deadline, unread, and before there was an answer.
     let mut answer = want("open").send().await.expect("answered");
     answer.chunk().await.expect("came");
@@ -52,7 +63,7 @@ async fn each_way_that_a_call_ends_is_one_record() {
     want("error").send().await.expect("answered").error_for_status().expect_err("529");
     tokio::select! {
         _ = want("silence").send() => panic!("no answer comes"),
-        () = async { while provider.got().len() < 9 { tokio::task::yield_now().await } } => {}
+        () = async { while provider.got().len() < 11 { tokio::task::yield_now().await } } => {}
     }
     assert!(
         want("silence")
@@ -69,7 +80,9 @@ async fn each_way_that_a_call_ends_is_one_record() {
             "msg_s complete 25 15",
             "msg_s cut 25 1",
             "- cut - -",
+            "msg_3 cut 25 15",
             "- error - -",
+            "msg_1 complete 25 15",
             "msg_s cancelled 25 1",
             "msg_s cancelled 25 1",
             "- error - -",
@@ -78,9 +91,9 @@ async fn each_way_that_a_call_ends_is_one_record() {
         ]
     );
     let errors: Vec<_> = application.metered().iter().map(|call| call["error"].clone()).collect();
-    assert_eq!(errors[4], json!({"status": 529, "type": "overloaded_error"}));
-    assert_eq!(errors[7], json!({"status": 529}), "its body was not read");
-    assert_eq!(errors[9], json!({"class": "APITimeoutError"}));
+    assert_eq!(errors[5], json!({"status": 529, "type": "overloaded_error"}));
+    assert_eq!(errors[9], json!({"status": 529}), "its body was not read");
+    assert_eq!(errors[11], json!({"class": "APITimeoutError"}));
 }
 
 #[tokio::test]
@@ -101,7 +114,12 @@ async fn what_is_no_call_is_not_metered() {
     for path in ["/v1/messages", "/v1/models"] {
         client.get(url(path)).send().await.expect("answered").text().await.expect("read");
     }
-    // Nobody there to be sent to; and nothing that could be sent.
+    // A stranger's messages, given up: no model is named.
+    let mut answer =
+        client.post(url("/chat/v1/messages")).body("{\"text\":\"hi\"}").send().await.expect("answered");
+    assert_eq!(answer.chunk().await.expect("came").as_deref(), Some(&b"{}"[..]));
+    drop(client.post(url("/chat/v1/messages")).body("{}").send().await.expect("answered"));
+    // Nobody there to be sent to.
     let nobody = client.post(format!("http://{}/v1/messages", unused_address())).body("{\"model\":\"m\"}");
     nobody.send().await.expect_err("refused");
     assert_eq!(application.outlines(), [""; 0]);
@@ -160,6 +178,10 @@ async fn each_result_of_a_batch_that_succeeded_is_metered_as_it_passes() {
 
 #[tokio::test]
 async fn an_answer_that_stays_compressed_passes_as_it_came_and_its_call_is_a_record_without_tokens() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     packed.write_all(provider::message("msg_1", 25, 15).as_bytes()).expect("written");
     let packed = packed.finish().expect("written");
@@ -169,4 +191,20 @@ async fn an_answer_that_stays_compressed_passes_as_it_came_and_its_call_is_a_rec
     assert_eq!(answer.expect("answered").bytes().await.expect("read"), packed);
     assert_eq!(application.outlines(), ["- cut - -"]);
     assert_eq!(application.metered()[0]["request"]["model"], "claude-opus");
+    let log = String::from_utf8_lossy(&log.0.lock().expect("no panic while locked")).into_owned();
+    assert_eq!(log.matches("let reqwest decompress").count(), 1, "{log}");
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic while locked").write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -1,3 +1,5 @@
+//! One call, metered by a layer of the client that makes it.
+
 use reqwest_middleware::ClientBuilder;
 use revenium_middleware::{Emitter, Metadata, Metering, Subscriber};
 
@@ -18,7 +20,7 @@ async fn ask(question: &str) -> Result<String, Box<dyn std::error::Error>> {
         .header("anthropic-version", "2023-06-01")
         .header("content-type", "application/json")
         .body(body.to_string())
-        .with_extension(Metadata::new().trace_id("conv-28a7e9d4").subscriber(&customer))
+        .with_extension(Metadata::new().trace_id("conv-1").subscriber(&customer))
         .send()
         .await?;
     Ok(answer.error_for_status()?.text().await?)
