@@ -73,7 +73,7 @@ impl Desk {
         let mut watch = self.watch(&head);
         head.headers = head::to_provider(&head.headers, self.provider.host());
         head.uri = place;
-        head.version = Version::HTTP_11;
+        let version = std::mem::replace(&mut head.version, Version::HTTP_11);
         let upload = Upload::new(body, watch.as_ref().and_then(Watch::asked));
         let answered = self.provider.send(Request::from_parts(head, upload)).await;
         let (mut head, body) = match answered {
@@ -97,6 +97,14 @@ impl Desk {
         if let Some(watch) = &mut watch {
             watch.answered(head.status, &head.headers);
             head.headers.insert(MARK, WHO);
+        }
+        // Elsewhere than in HTTP/1.1 nothing could say that the body has it.
+        if version != Version::HTTP_11 && head::transfer_codings(&head.headers).next().is_some() {
+            let why =
+                format!("the provider's answer has a transfer coding, which {version:?} cannot pass on");
+            let Some(watch) = watch else { return Err(Problem::Provider(why)) };
+            watch.given_up(body);
+            return Err(Problem::BrokenOff(why));
         }
         Ok(Response::from_parts(head, Download::passed(body, watch, busy)))
     }

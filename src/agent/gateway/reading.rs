@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use revenium_anthropic::batch::Outcome;
 use revenium_anthropic::{By, Ended, Response, Route, Stream};
 
 use super::decode::{Decoder, Sink};
+use super::head;
 use super::results::Results;
 use super::skim::Skim;
 
@@ -31,6 +32,8 @@ pub(super) struct Reading {
 
 struct Reader {
     kind: Kind,
+    /// Something else than white space has come.
+    has_begun: bool,
     started: Instant,
 }
 
@@ -42,12 +45,35 @@ enum Kind {
 
 impl Sink for Reader {
     fn take(&mut self, bytes: &[u8]) {
+        if !self.has_begun
+            && let Some(first) = first_letter(bytes)
+        {
+            self.has_begun = true;
+            self.kind.follow(first);
+        }
         match &mut self.kind {
             Kind::Whole(skim) => skim.push(bytes),
             Kind::Stream(stream) => stream.push(bytes, self.started.elapsed()),
             Kind::Results(results) => results.push(bytes),
         }
     }
+}
+
+impl Kind {
+    /// A body's first letter counts more than its label: no stream begins with a brace, and no JSON as fields of a
+    /// stream do (`event`, `data`, `id`, `retry`, or a comment).
+    fn follow(&mut self, first: u8) {
+        match (&self, first) {
+            (Self::Stream(_), b'{') => *self = Self::Whole(Skim::new(SAID)),
+            (Self::Whole(_), b'e' | b'd' | b'i' | b'r' | b':') => *self = Self::Stream(Box::default()),
+            _ => {}
+        }
+    }
+}
+
+/// The first byte that is neither white space nor of a byte order mark.
+fn first_letter(bytes: &[u8]) -> Option<u8> {
+    bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(byte))
 }
 
 impl Reading {
@@ -60,11 +86,14 @@ impl Reading {
         };
         // Results are read line by line, however many they are.
         let bytes_max = if matches!(kind, Kind::Results(_)) { u64::MAX } else { DECODED_BYTES_MAX };
-        let coding = text(headers, &CONTENT_ENCODING).unwrap_or_default();
         Self {
             status: status.as_u16(),
             request_id: text(headers, &REQUEST_ID).map(str::to_owned),
-            decoder: Decoder::new(coding, Reader { kind, started }, bytes_max),
+            decoder: Decoder::new(
+                head::codings(headers),
+                Reader { kind, has_begun: false, started },
+                bytes_max,
+            ),
         }
     }
 
