@@ -81,3 +81,19 @@ fn a_transfer_coding_is_passed_on_and_read_or_refused_where_it_cannot_be() {
     assert_eq!(outline(&events[0]), ("msg_1", "END", 25, 15));
 }
 
+#[test]
+fn a_request_whose_chunks_are_broken_is_its_client_s_fault_and_no_call() {
+    let home = Home::new();
+    let provider = Provider::saying(provider::says("msg_1", 1, 2));
+    let gateway = Gateway::start(&home, &provider);
+    let mut client = gateway.client();
+    client.send("POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nnonsense\r\n");
+    let answer = client.answer(false);
+    assert!(answer.head.starts_with("HTTP/1.1 400"), "{answer:?}");
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(body["error"]["type"], "invalid_request_error");
+    let message = body["error"]["message"].as_str().expect("text");
+    assert!(message.contains("the request's body could not be read to its end: "), "{message}");
+    assert!(!answer.head.to_ascii_lowercase().contains("x-revenium-metered"), "{}", answer.head);
+    assert!(gateway.metered(&home).is_empty());
+}

@@ -79,9 +79,13 @@ impl Desk {
         let (mut head, body) = match answered {
             Ok(answer) => answer.into_parts(),
             Err(error) => {
-                // What was never sent is no call.
-                if error.is_connect() {
+                let fault = Provider::fault_of_request(&error);
+                // What was never sent, or not to its end, is no call.
+                if error.is_connect() || fault.is_some() {
                     watch.take().into_iter().for_each(Watch::unsent);
+                }
+                if let Some(why) = fault {
+                    return Err(Problem::Body(why));
                 }
                 let why = self.provider.unreached(&error);
                 let Some(watch) = &mut watch else { return Err(Problem::Provider(why)) };
