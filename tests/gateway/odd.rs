@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::process::Command;
 
-use crate::gateway::{Gateway, outline};
+use crate::gateway::{Gateway, outline, spooled};
 use crate::provider::{self, Provider, chunk, whole};
 use crate::support::Home;
 
@@ -37,6 +37,24 @@ fn an_answer_is_read_as_what_it_is_whatever_it_is_called() {
         assert_eq!(events.iter().map(outline).collect::<Vec<_>>(), [("msg_1", "END", 25, 15)]);
         assert_eq!(events[0]["isStreamed"], is_stream);
     }
+}
+
+#[test]
+fn a_binary_stream_of_aws_passes_untouched_and_is_said_not_to_be_metered() {
+    let home = Home::new();
+    let body = b"\0\0\0\x9b\0\0\0\x4b:event-type{\"usage\":{\"input_tokens\":1}}\xff";
+    let kind = "content-type: application/vnd.amazon.eventstream\r\n";
+    let gateway = Gateway::start(&home, &Provider::saying(whole("200 OK", kind, body)));
+    let mut client = gateway.client();
+    client.send("POST /model/anthropic.claude-3/invoke-with-response-stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}");
+    let answer = client.answer(false);
+    assert!(answer.is_whole && answer.body == body);
+    // Whoever is before it may meter.
+    assert!(!answer.head.to_ascii_lowercase().contains("x-revenium-metered"), "{}", answer.head);
+    let (code, log) = gateway.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("a call was not metered: its answer is a binary stream of AWS's"), "{log}");
+    assert!(spooled(&home).is_empty());
 }
 
 #[test]

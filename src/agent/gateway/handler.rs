@@ -98,6 +98,9 @@ impl Desk {
         if head.headers.contains_key(MARK) {
             watch.take().into_iter().for_each(Watch::leave);
         }
+        if head::is_aws_stream(&head.headers) {
+            watch.take().into_iter().for_each(Watch::unread);
+        }
         if let Some(watch) = &mut watch {
             watch.answered(head.status, &head.headers);
             head.headers.insert(MARK, WHO);

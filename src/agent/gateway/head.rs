@@ -5,7 +5,7 @@
 
 use hyper::HeaderMap;
 use hyper::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE,
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 
@@ -43,6 +43,12 @@ pub(super) fn codings(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 /// passed on; whoever uses them all the same has them passed on, since the body has them.
 pub(super) fn transfer_codings(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     listed(headers, &TRANSFER_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case("chunked"))
+}
+
+/// Whether a body is AWS's binary framing of events, as of Bedrock.
+pub(super) fn is_aws_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    kind.to_ascii_lowercase().starts_with(b"application/vnd.amazon.eventstream")
 }
 
 fn passed_on(headers: &HeaderMap, is_taken_out: impl Fn(&HeaderName) -> bool) -> HeaderMap {

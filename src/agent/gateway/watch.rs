@@ -72,6 +72,14 @@ impl Watch {
         self.meter.passed();
     }
 
+    /// The answer is in a form that is not read here.
+    pub(super) fn unread(mut self) {
+        self.exchange = None;
+        self.meter.lost(
+            "its answer is a binary stream of AWS's, which is not read: the gateway is not for Bedrock",
+        );
+    }
+
     /// Somebody else meters the call.
     pub(super) fn leave(mut self) {
         self.exchange = None;
