@@ -33,6 +33,8 @@ pub struct Answer {
     status: u16,
     request_id: Option<String>,
     kind: Kind,
+    /// Something else than white space has come.
+    has_begun: bool,
 }
 
 #[derive(Debug)]
@@ -51,11 +53,17 @@ impl Answer {
             _ => Kind::Whole(Skim::new(SAID)),
         };
         let request_id = Some(head.request_id).filter(|id| !id.is_empty()).map(str::to_owned);
-        Answer { status: head.status, request_id, kind }
+        Answer { status: head.status, request_id, kind, has_begun: false }
     }
 
     /// The next bytes of the body. `elapsed` is what a monotonic clock has measured since the request was sent.
     pub fn push(&mut self, bytes: &[u8], elapsed: Duration) {
+        if !self.has_begun
+            && let Some(first) = first_letter(bytes)
+        {
+            self.has_begun = true;
+            self.kind.follow(first);
+        }
         match &mut self.kind {
             Kind::Whole(skim) => skim.push(bytes),
             Kind::Stream(stream) => stream.push(bytes, elapsed),
@@ -95,6 +103,23 @@ impl Answer {
         response.request_id = response.request_id.or(self.request_id);
         (response, is_stream)
     }
+}
+
+impl Kind {
+    /// A body's first letter counts more than its label: no stream begins with a brace, and no JSON as fields of a
+    /// stream do (`event`, `data`, `id`, `retry`, or a comment).
+    fn follow(&mut self, first: u8) {
+        match (&self, first) {
+            (Self::Stream(_), b'{') => *self = Self::Whole(Skim::new(SAID)),
+            (Self::Whole(_), b'e' | b'd' | b'i' | b'r' | b':') => *self = Self::Stream(Box::default()),
+            _ => {}
+        }
+    }
+}
+
+/// The first byte that is neither white space nor of a byte order mark.
+fn first_letter(bytes: &[u8]) -> Option<u8> {
+    bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(byte))
 }
 
 fn is_stream(content_type: &str) -> bool {

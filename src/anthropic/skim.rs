@@ -5,8 +5,8 @@
 
 use memchr::memchr2;
 
-/// Longest name that is told apart, in bytes.
-const NAME_BYTES_MAX: usize = 32;
+/// Longest name that is told apart, in bytes: the longest that is asked for, with each letter written as an escape.
+const NAME_BYTES_MAX: usize = 80;
 
 /// Bytes of a value that are kept, at most.
 const VALUE_BYTES_MAX: usize = 64 << 10;
@@ -41,15 +41,22 @@ pub(crate) struct Skim {
 }
 
 /// A string: its beginning, and whether that is all.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Text {
+    /// As it was written.
     bytes: [u8; NAME_BYTES_MAX],
     len: usize,
-    is_escaped: bool,
     is_key: bool,
+    /// The next byte is an escape's.
+    is_escaped: bool,
+    has_escapes: bool,
 }
 
 impl Text {
+    fn new(is_key: bool) -> Self {
+        Self { bytes: [0; NAME_BYTES_MAX], len: 0, is_key, is_escaped: false, has_escapes: false }
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         let room = NAME_BYTES_MAX.saturating_sub(self.len).min(bytes.len());
         if let Some(kept) = self.bytes.get_mut(self.len..self.len + room) {
@@ -59,8 +66,17 @@ impl Text {
     }
 
     fn is(&self, name: &str) -> bool {
-        self.len == name.len() && self.bytes.get(..self.len).is_some_and(|bytes| bytes == name.as_bytes())
+        let Some(written) = self.bytes.get(..self.len) else { return false };
+        match self.has_escapes {
+            false => written == name.as_bytes(),
+            true => unescaped(written).is_some_and(|text| text == name),
+        }
     }
+}
+
+/// What a string says, from between its quotes; `None` if it is no JSON.
+fn unescaped(written: &[u8]) -> Option<String> {
+    serde_json::from_str(&format!("\"{}\"", std::str::from_utf8(written).ok()?)).ok()
 }
 
 impl Skim {
@@ -71,7 +87,7 @@ impl Skim {
             taking: None,
             depth: 0,
             string: None,
-            last: Text::default(),
+            last: Text::new(false),
             is_type: false,
             wants_key: false,
             has_image: false,
@@ -144,7 +160,7 @@ impl Skim {
         text.take(&bytes[..end]);
         if bytes[end] == b'\\' {
             text.is_escaped = true;
-            // A name that is written with escapes is not told apart.
+            text.has_escapes = true;
             text.take(b"\\");
         } else {
             self.ended();
@@ -160,7 +176,7 @@ impl Skim {
             return (before, rest);
         }
         match bytes[0] {
-            b'"' => self.string = Some(Text { is_key: self.wants_key, ..Text::default() }),
+            b'"' => self.string = Some(Text::new(self.wants_key)),
             b'{' | b'[' => {
                 self.depth = self.depth.saturating_add(1);
                 self.wants_key = bytes[0] == b'{';
@@ -248,6 +264,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_with_escapes_is_the_name_that_it_spells() {
+        let body = br#"{"\u0075\u0073\u0061\u0067\u0065":{"input_tokens":1},"mod\u0065l":"m","messages":[{"t\u0079pe":"im\u0061ge"}]}"#;
+        for at in 0..body.len() {
+            let skim = skim(&[&body[..at], &body[at..]]);
+            assert_eq!(skim.raw("usage"), Some(r#"{"input_tokens":1}"#), "split at {at}");
+            assert_eq!(skim.text("model").as_deref(), Some("m"), "split at {at}");
+            assert!(skim.has_image(), "split at {at}");
+        }
+        let longest = "output_config".bytes().map(|byte| format!("\\u{byte:04x}")).collect::<String>();
+        assert!(longest.len() <= NAME_BYTES_MAX);
+    }
+
+    #[test]
     fn what_is_not_there_is_not_found() {
         for body in [
             &b""[..],
@@ -255,7 +284,7 @@ mod tests {
             br#"[{"model":"x"}]"#,
             br#"{"model":"x"#,
             br#"{"a":"\"model\":\"x\""}"#,
-            br#"{"mod\u0065l":"x"}"#,
+            br#"{"mod\u0065":"x","\ud83d":1,"mod\x":2}"#,
             br#"}}}{{{]]][[[:::,,,"""\"#,
             b"\xff\xfe{\"model\":\"x",
         ] {

@@ -74,6 +74,18 @@ fn results_that_came_before_a_download_broke_off_are_metered_and_the_rest_with_t
 }
 
 #[test]
+fn a_second_gateway_on_what_another_remembers_does_not_start() {
+    let home = Home::new();
+    let provider = Provider::saying(provider::says("msg_1", 1, 2));
+    let gateway = Gateway::start(&home, &provider);
+    let (code, said) = Gateway::start_in_vain(&home);
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains("another gateway (process ") && said.contains("a data_dir of its own"), "{said}");
+    gateway.stop();
+    Gateway::start(&home, &provider).stop();
+}
+
+#[test]
 fn an_answer_that_its_client_gave_up_is_read_on_if_asked_for_and_billed_in_full() {
     let home = Home::new();
     let (finish, wait) = mpsc::channel::<()>();

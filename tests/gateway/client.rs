@@ -73,7 +73,7 @@ impl Client {
         if is_empty {
             return Answer { head, body, is_whole: true };
         }
-        if has("transfer-encoding: chunked") {
+        if has("transfer-encoding:") && has("chunked\r\n") {
             loop {
                 match self.chunk() {
                     Some(chunk) if chunk.is_empty() => return Answer { head, body, is_whole: true },

@@ -42,6 +42,15 @@ impl Gateway {
         Self { child, address: ready["gateway"].as_str().expect("an address").to_owned() }
     }
 
+    /// The end of one that is not to come up, with the configuration of the last that did.
+    pub(crate) fn start_in_vain(home: &Home) -> (Option<i32>, String) {
+        let mut command = home.command(&["gateway", "--config", "gateway.toml"]);
+        let child = command.stderr(Stdio::piped()).spawn().expect("starts");
+        let mut vain = Self { child, address: String::new() };
+        until("it ends", || vain.child.try_wait().expect("is ours").is_some(), |ended| *ended);
+        vain.end()
+    }
+
     pub(crate) fn address(&self) -> &str {
         &self.address
     }

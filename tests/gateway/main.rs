@@ -13,5 +13,6 @@ mod client;
 mod gateway;
 mod life;
 mod metered;
+mod odd;
 mod provider;
 mod transparent;

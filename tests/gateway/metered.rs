@@ -9,7 +9,11 @@ use crate::gateway::{Gateway, outline};
 use crate::provider::{self, Provider, whole};
 use crate::support::Home;
 
-fn compressed(coding: &str, text: &[u8]) -> Vec<u8> {
+fn compressed(codings: &str, text: &[u8]) -> Vec<u8> {
+    codings.split(", ").fold(text.to_vec(), |text, coding| compressed_once(coding, &text))
+}
+
+fn compressed_once(coding: &str, text: &[u8]) -> Vec<u8> {
     match coding {
         "gzip" => {
             let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -29,13 +33,15 @@ fn compressed(coding: &str, text: &[u8]) -> Vec<u8> {
 #[test]
 fn an_answer_is_metered_however_it_is_compressed() {
     let home = Home::new();
-    let codings = ["identity", "gzip", "deflate", "zstd"];
+    let codings = ["identity", "gzip", "deflate", "zstd", "gzip, zstd"];
     let provider = Provider::start(move |request, stream| {
         let coding =
             codings.iter().find(|c| request.head.contains(&format!("want: {c}\r"))).expect("is asked for");
         let body = compressed(coding, provider::message(&format!("msg_{coding}"), 7, 3).as_bytes());
         let field =
             if *coding == "identity" { String::new() } else { format!("content-encoding: {coding}\r\n") };
+        // One field or several say the same.
+        let field = field.replace(", ", "\r\ncontent-encoding: ");
         stream
             .write_all(&whole("200 OK", &format!("content-type: application/json\r\n{field}"), &body))
             .is_ok()
@@ -57,7 +63,8 @@ fn an_answer_is_metered_however_it_is_compressed() {
             ("msg_identity", "END", 7, 3),
             ("msg_gzip", "END", 7, 3),
             ("msg_deflate", "END", 7, 3),
-            ("msg_zstd", "END", 7, 3)
+            ("msg_zstd", "END", 7, 3),
+            ("msg_gzip, zstd", "END", 7, 3)
         ]
     );
 }

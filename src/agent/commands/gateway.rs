@@ -84,13 +84,15 @@ async fn live(
             format!("gateway.provider_url: {url} is this gateway itself ({at})"),
         ));
     }
+    let seen = super::run::gateway_seen(&role.data_dir)?;
     let emitter = emitter(role);
     let (stop, stopping) = Stop::pair();
-    let settings = super::run::gateway_settings(&role.gateway, &role.data_dir);
+    let settings = super::run::gateway_settings(&role.gateway);
     let gateway = Gateway {
         provider,
         settings,
         emitter: emitter.clone(),
+        seen,
         observer: Arc::new(Unobserved),
         counter: Arc::new(Uncounted),
     };

@@ -14,6 +14,8 @@ pub(super) enum Problem {
     Page,
     /// The path is none.
     Path,
+    /// Its body did not come as its framing says.
+    Body(String),
     /// The provider was not reached.
     Provider(String),
     /// The provider broke off before it answered, and the call is metered.
@@ -25,7 +27,7 @@ impl Problem {
         match self {
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::Page => StatusCode::FORBIDDEN,
-            Self::Path => StatusCode::BAD_REQUEST,
+            Self::Path | Self::Body(_) => StatusCode::BAD_REQUEST,
             Self::Provider(_) | Self::BrokenOff(_) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -33,7 +35,7 @@ impl Problem {
     /// The provider's word for it, which decides what SDKs make of it.
     fn kind(&self) -> &'static str {
         match self {
-            Self::Host | Self::Path => "invalid_request_error",
+            Self::Host | Self::Path | Self::Body(_) => "invalid_request_error",
             Self::Page => "permission_error",
             Self::Provider(_) | Self::BrokenOff(_) => "api_error",
         }
@@ -48,7 +50,9 @@ impl Problem {
             }
             Self::Page => "revenium gateway: requests of web pages are not passed on".to_owned(),
             Self::Path => "revenium gateway: the request's path cannot be passed on".to_owned(),
-            Self::Provider(why) | Self::BrokenOff(why) => format!("revenium gateway: {why}"),
+            Self::Body(why) | Self::Provider(why) | Self::BrokenOff(why) => {
+                format!("revenium gateway: {why}")
+            }
         }
     }
 

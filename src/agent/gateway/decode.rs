@@ -14,6 +14,9 @@ const BUFFER_BYTES: usize = 4 << 10;
 /// Largest window of zstd: 8 MiB, as RFC 8878 asks of every decoder.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// Codings of one body, at most: what has more is no answer of a provider's.
+const CODINGS_MAX: usize = 3;
+
 /// Takes decompressed bytes.
 pub(super) trait Sink {
     fn take(&mut self, bytes: &[u8]);
@@ -38,74 +41,115 @@ impl<S: Sink> Write for Counted<S> {
     }
 }
 
-enum Coding<S: Sink> {
-    Identity(Counted<S>),
-    Gzip(Box<MultiGzDecoder<Counted<S>>>),
-    Deflate(Box<ZlibDecoder<Counted<S>>>),
-    Brotli(Box<DecompressorWriter<Counted<S>>>),
-    Zstd(Box<zstd::stream::write::Decoder<'static, Counted<S>>>),
+/// A body's codings, undone one after the other, into `S`.
+pub(super) enum Decoder<S: Sink> {
+    /// There are none.
+    Plain(S),
+    /// The coding that was applied last; what it gives goes on to the others.
+    Coded(Box<Coded<S>>),
 }
 
-/// Decompresses into `S`.
-pub(super) struct Decoder<S: Sink> {
-    coding: Coding<S>,
+/// One coding.
+pub(super) struct Coded<S: Sink> {
+    writer: Writer<Counted<Decoder<S>>>,
     is_broken: bool,
 }
 
+enum Writer<W: Write> {
+    Gzip(MultiGzDecoder<W>),
+    Deflate(ZlibDecoder<W>),
+    Brotli(Box<DecompressorWriter<W>>),
+    Zstd(zstd::stream::write::Decoder<'static, W>),
+}
+
+impl<S: Sink> Sink for Decoder<S> {
+    fn take(&mut self, bytes: &[u8]) {
+        self.push(bytes);
+    }
+}
+
 impl<S: Sink> Decoder<S> {
-    /// For the body whose `Content-Encoding` this is; `None` if it cannot be read here. What is compressed is read
-    /// up to `bytes_max` decompressed bytes.
-    pub(super) fn new(coding: &str, sink: S, bytes_max: u64) -> Option<Self> {
-        let sink = Counted { sink, left: bytes_max };
-        let mut is_broken = false;
-        let coding = match coding.trim().to_ascii_lowercase().as_str() {
-            "" | "identity" => Coding::Identity(Counted { left: u64::MAX, ..sink }),
-            "gzip" | "x-gzip" => Coding::Gzip(Box::new(MultiGzDecoder::new(sink))),
-            "deflate" => Coding::Deflate(Box::new(ZlibDecoder::new(sink))),
-            "br" => Coding::Brotli(Box::new(DecompressorWriter::new(sink, BUFFER_BYTES))),
-            "zstd" => match zstd::stream::write::Decoder::new(sink) {
-                Ok(mut writer) => {
-                    is_broken = writer.window_log_max(ZSTD_WINDOW_LOG_MAX).is_err();
-                    Coding::Zstd(Box::new(writer))
-                }
-                // For want of memory; the sink went with it.
-                Err(_) => return None,
-            },
-            _ => return None,
-        };
-        Some(Self { coding, is_broken })
+    /// For a body with these codings, in the order in which they were applied, as `Content-Encoding` lists them;
+    /// `None` if it cannot be read here. Of each coding up to `bytes_max` bytes are read.
+    pub(super) fn new<'a>(
+        codings: impl IntoIterator<Item = &'a str>,
+        sink: S,
+        bytes_max: u64,
+    ) -> Option<Self> {
+        let mut decoder = Self::Plain(sink);
+        let mut count = 0;
+        for coding in codings {
+            let coding = coding.trim().to_ascii_lowercase();
+            if !matches!(&*coding, "" | "identity") {
+                count += 1;
+                let writer = Writer::of(&coding, Counted { sink: decoder, left: bytes_max })?;
+                decoder = Self::Coded(Box::new(Coded { writer, is_broken: false }));
+            }
+        }
+        (count <= CODINGS_MAX).then_some(decoder)
     }
 
     /// The next bytes of the body; what they decompress to reaches the sink before this returns.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        if self.is_broken {
-            return;
+        match self {
+            Self::Plain(sink) => sink.take(bytes),
+            Self::Coded(coded) if coded.is_broken => {}
+            Self::Coded(coded) => {
+                let writer = coded.writer.writer();
+                coded.is_broken = writer.write_all(bytes).and_then(|()| writer.flush()).is_err();
+            }
         }
-        let writer: &mut dyn Write = match &mut self.coding {
-            Coding::Identity(sink) => sink,
-            Coding::Gzip(writer) => writer,
-            Coding::Deflate(writer) => writer,
-            Coding::Brotli(writer) => writer,
-            Coding::Zstd(writer) => writer,
-        };
-        self.is_broken = writer.write_all(bytes).and_then(|()| writer.flush()).is_err();
     }
 
     /// Whether some of the body could not be read.
-    pub(super) fn is_broken(&self) -> bool {
-        self.is_broken
+    pub(super) fn is_broken(&mut self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Coded(coded) => coded.is_broken || coded.writer.inner().sink.is_broken(),
+        }
     }
 
     /// The sink.
     pub(super) fn sink(&mut self) -> &mut S {
-        let counted = match &mut self.coding {
-            Coding::Identity(sink) => sink,
-            Coding::Gzip(writer) => writer.get_mut(),
-            Coding::Deflate(writer) => writer.get_mut(),
-            Coding::Brotli(writer) => writer.get_mut(),
-            Coding::Zstd(writer) => writer.get_mut(),
-        };
-        &mut counted.sink
+        match self {
+            Self::Plain(sink) => sink,
+            Self::Coded(coded) => coded.writer.inner().sink.sink(),
+        }
+    }
+}
+
+impl<W: Write> Writer<W> {
+    /// One that undoes this coding; `None` if it is not known, or for want of memory.
+    fn of(coding: &str, into: W) -> Option<Self> {
+        Some(match coding {
+            "gzip" | "x-gzip" => Self::Gzip(MultiGzDecoder::new(into)),
+            "deflate" => Self::Deflate(ZlibDecoder::new(into)),
+            "br" => Self::Brotli(Box::new(DecompressorWriter::new(into, BUFFER_BYTES))),
+            "zstd" => {
+                let mut writer = zstd::stream::write::Decoder::new(into).ok()?;
+                writer.window_log_max(ZSTD_WINDOW_LOG_MAX).ok()?;
+                Self::Zstd(writer)
+            }
+            _ => return None,
+        })
+    }
+
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Gzip(writer) => writer,
+            Self::Deflate(writer) => writer,
+            Self::Brotli(writer) => writer,
+            Self::Zstd(writer) => writer,
+        }
+    }
+
+    fn inner(&mut self) -> &mut W {
+        match self {
+            Self::Gzip(writer) => writer.get_mut(),
+            Self::Deflate(writer) => writer.get_mut(),
+            Self::Brotli(writer) => writer.get_mut(),
+            Self::Zstd(writer) => writer.get_mut(),
+        }
     }
 }
 
@@ -134,7 +178,7 @@ mod tests {
     ];
 
     fn decoded(coding: &str, body: &[u8], piece: usize, bytes_max: u64) -> (Vec<u8>, bool) {
-        let mut decoder = Decoder::new(coding, Vec::new(), bytes_max).expect("is known");
+        let mut decoder = Decoder::new(coding.split(','), Vec::new(), bytes_max).expect("is known");
         body.chunks(piece).for_each(|piece| decoder.push(piece));
         (std::mem::take(decoder.sink()), decoder.is_broken())
     }
@@ -157,7 +201,21 @@ mod tests {
                 );
             }
         }
-        assert!(Decoder::new("gzip, br", Vec::new(), 1).is_none());
+        assert!(Decoder::new(["gzip", "compress"], Vec::new(), 1).is_none());
+        assert!(Decoder::new(["gzip"; 4], Vec::new(), 1).is_none());
+    }
+
+    #[test]
+    fn what_was_compressed_twice_is_read_from_the_last_coding_to_the_first() {
+        let body = gzip(&zstd::encode_all(TEXT, 3).expect("written"));
+        for piece in 1..=body.len() {
+            assert_eq!(decoded("zstd, gzip", &body, piece, 1_000), (TEXT.to_vec(), false), "by {piece}");
+        }
+        // Damage within is damage.
+        assert!(decoded("zstd, gzip", &gzip(b"not zstd at all"), 7, 1_000).1);
+        let bomb = gzip(&gzip(&vec![0; 1 << 20]));
+        let (read, is_broken) = decoded("gzip, gzip", &bomb, 64, 100_000);
+        assert!(read.len() <= 100_000 && is_broken);
     }
 
     #[test]
@@ -165,7 +223,7 @@ mod tests {
         let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         writer.write_all(b"data: one\n\n").expect("written");
         writer.flush().expect("flushed");
-        let mut decoder = Decoder::new("gzip", Vec::new(), 1_000).expect("is known");
+        let mut decoder = Decoder::new(["gzip"], Vec::new(), 1_000).expect("is known");
         decoder.push(writer.get_ref());
         assert_eq!(decoder.sink().as_slice(), b"data: one\n\n");
     }

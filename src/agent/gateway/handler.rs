@@ -72,15 +72,19 @@ impl Desk {
         let mut watch = self.watch(&head);
         head.headers = head::to_provider(&head.headers, self.provider.host());
         head.uri = place;
-        head.version = Version::HTTP_11;
+        let version = std::mem::replace(&mut head.version, Version::HTTP_11);
         let upload = Upload::new(body, watch.as_ref().and_then(Watch::asked));
         let answered = self.provider.send(Request::from_parts(head, upload)).await;
         let (mut head, body) = match answered {
             Ok(answer) => answer.into_parts(),
             Err(error) => {
-                // What was never sent is no call.
-                if error.is_connect() {
+                let fault = Provider::fault_of_request(&error);
+                // What was never sent, or not to its end, is no call.
+                if error.is_connect() || fault.is_some() {
                     watch.take().into_iter().for_each(Watch::unsent);
+                }
+                if let Some(why) = fault {
+                    return Err(Problem::Body(why));
                 }
                 let why = self.provider.unreached(&error);
                 let Some(watch) = &mut watch else { return Err(Problem::Provider(why)) };
@@ -93,9 +97,20 @@ impl Desk {
         if head.headers.contains_key(MARK) {
             watch.take().into_iter().for_each(Watch::leave);
         }
+        if head::is_aws_stream(&head.headers) {
+            watch.take().into_iter().for_each(Watch::unread);
+        }
         if let Some(watch) = &mut watch {
             watch.answered(head.status, &head.headers);
             head.headers.insert(MARK, WHO);
+        }
+        // Elsewhere than in HTTP/1.1 nothing could say that the body has it.
+        if version != Version::HTTP_11 && head::transfer_codings(&head.headers).next().is_some() {
+            let why =
+                format!("the provider's answer has a transfer coding, which {version:?} cannot pass on");
+            let Some(watch) = watch else { return Err(Problem::Provider(why)) };
+            watch.given_up(body);
+            return Err(Problem::BrokenOff(why));
         }
         Ok(Response::from_parts(head, Download::passed(body, watch, busy)))
     }

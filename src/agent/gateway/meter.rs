@@ -13,11 +13,13 @@ use revenium_anthropic::{Call, Ended, Route, freeze};
 use revenium_emitter::{Emitted, Emitter, Event};
 use revenium_event::{Identity, Minted};
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, warn};
+use tracing::warn;
 use uuid::Uuid;
 
 use super::exchange::Exchange;
+use super::fetched::{self, Fetched, Piece};
 use super::seen::Seen;
 use super::settings::Settings;
 use super::watch::Watch;
@@ -35,14 +37,10 @@ const RESTS_MAX: usize = 256;
 pub(super) const WARNINGS_PER_SECOND: u32 = 1;
 pub(super) const WARNINGS_BURST: u32 = 5;
 
-const DAY_MS: u64 = 86_400_000;
-
 /// What a connection hands over.
 pub(super) enum Finished {
     /// A call that has ended.
     Call(Box<Exchange>, Ended),
-    /// A call of a batch, whose result passed by.
-    Result(Box<Call>),
     /// An answer that its client gave up.
     Rest(Rest),
 }
@@ -56,6 +54,7 @@ pub(super) struct Rest {
 /// Takes calls that have ended.
 pub(super) struct Meter {
     finished: Sender<Finished>,
+    pieces: Sender<Piece>,
     books: Arc<Books>,
     reads_on: bool,
 }
@@ -63,15 +62,16 @@ pub(super) struct Meter {
 /// Makes their events.
 pub(super) struct Follower {
     finished: Receiver<Finished>,
+    fetched: Fetched,
     books: Arc<Books>,
     read_on_time_max: Duration,
     read_on_bytes_max: u64,
 }
 
-struct Books {
-    emitter: Emitter,
-    counter: Arc<dyn Counter>,
-    seen: Mutex<Seen>,
+/// Where events go, and what is counted and said of them.
+pub(super) struct Books {
+    pub(super) emitter: Emitter,
+    pub(super) counter: Arc<dyn Counter>,
     warnings: Mutex<Bucket>,
 }
 
@@ -80,19 +80,16 @@ pub(super) fn new(
     settings: &Settings,
     emitter: Emitter,
     counter: Arc<dyn Counter>,
+    seen: Seen,
 ) -> (Arc<Meter>, Follower) {
     let (sender, finished) = channel(WAITING_MAX);
-    let books = Arc::new(Books {
-        emitter,
-        counter,
-        seen: Mutex::new(Seen::new(settings.state_dir.clone())),
-        warnings: Mutex::new(Bucket::new(WARNINGS_PER_SECOND, WARNINGS_BURST, Instant::now())),
-    });
+    let books = Arc::new(Books::new(emitter, counter));
     let (read_on_time_max, read_on_bytes_max) =
         (settings.limits.read_on_time_max, settings.limits.read_on_bytes_max);
     let reads_on = !read_on_time_max.is_zero() && read_on_bytes_max > 0;
-    let follower = Follower { finished, books: books.clone(), read_on_time_max, read_on_bytes_max };
-    (Arc::new(Meter { finished: sender, books, reads_on }), follower)
+    let (pieces, fetched) = fetched::new(books.clone(), seen);
+    let follower = Follower { finished, fetched, books: books.clone(), read_on_time_max, read_on_bytes_max };
+    (Arc::new(Meter { finished: sender, pieces, books, reads_on }), follower)
 }
 
 impl Meter {
@@ -103,6 +100,18 @@ impl Meter {
             // The loop is behind, or gone at the end of the process: this call's own task does it.
             Err(TrySendError::Full(finished) | TrySendError::Closed(finished)) => self.books.take(finished),
         }
+    }
+
+    /// Results of a batch have passed. Their download is to go on once the receiver has an end.
+    pub(super) fn fetched(&self, results: Vec<Call>) -> Option<oneshot::Receiver<()>> {
+        let count = results.len();
+        let (piece, metered) = Piece::new(results);
+        if self.pieces.try_send(piece).is_ok() {
+            return Some(metered);
+        }
+        let why = "too many downloads of results at once; it is metered when it is fetched again";
+        (0..count).for_each(|_| self.lost(why));
+        None
     }
 
     /// Whether answers are read on that their clients gave up.
@@ -128,19 +137,23 @@ impl Meter {
 
 impl Follower {
     /// Meters until nobody can finish a call any more.
-    pub(super) async fn follow(mut self) {
-        let mut rests = Group::new("gateway's reading on", RESTS_MAX);
-        while let Some(finished) = self.finished.recv().await {
-            match finished {
-                Finished::Rest(rest) if rests.len() < RESTS_MAX => {
-                    rests.spawn(read_on(rest, self.read_on_time_max, self.read_on_bytes_max));
-                    // Forgets those that have ended; there is room.
-                    rests.room().await;
+    pub(super) async fn follow(self) {
+        let Self { mut finished, fetched, books, read_on_time_max, read_on_bytes_max } = self;
+        let calls = async {
+            let mut rests = Group::new("gateway's reading on", RESTS_MAX);
+            while let Some(finished) = finished.recv().await {
+                match finished {
+                    Finished::Rest(rest) if rests.len() < RESTS_MAX => {
+                        rests.spawn(read_on(rest, read_on_time_max, read_on_bytes_max));
+                        // Forgets those that have ended; there is room.
+                        rests.room().await;
+                    }
+                    finished => books.take(finished),
                 }
-                finished => self.books.take(finished),
             }
-        }
-        rests.finish().await;
+            rests.finish().await;
+        };
+        tokio::join!(calls, fetched.follow());
     }
 }
 
@@ -169,10 +182,14 @@ async fn read_on(rest: Rest, time_max: Duration, bytes_max: u64) {
 }
 
 impl Books {
+    pub(super) fn new(emitter: Emitter, counter: Arc<dyn Counter>) -> Self {
+        let warnings = Mutex::new(Bucket::new(WARNINGS_PER_SECOND, WARNINGS_BURST, Instant::now()));
+        Self { emitter, counter, warnings }
+    }
+
     fn take(&self, finished: Finished) {
         match finished {
             Finished::Call(exchange, ended) => self.call(*exchange, ended),
-            Finished::Result(call) => self.result(&call),
             // There are too many to read this one on.
             Finished::Rest(mut rest) => rest.watch.end(Ended::Cancelled),
         }
@@ -194,60 +211,39 @@ impl Books {
         self.emit(&call);
     }
 
-    /// A result is metered once, however often it is fetched.
-    fn result(&self, call: &Call) {
-        let id = call.response.id.clone().unwrap_or_else(|| {
-            let of = |text: &Option<String>| text.clone().unwrap_or_default();
-            format!("{}/{}", of(&call.batch_id), of(&call.custom_id))
-        });
-        let today = unix_ms() / DAY_MS;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match seen.knows(&id, today) {
-            Ok(true) => return debug!("a result of a batch was metered before"),
-            Ok(false) => {}
-            Err(error) => {
-                self.warn(&format!("cannot remember which results of batches were metered: {error}"))
-            }
-        }
-        // After the event: a crash between the two meters it again, under the same transactionId.
-        if self.emit(call)
-            && let Err(error) = seen.remember(&id, today)
-        {
-            self.warn(&format!("cannot remember which results of batches were metered: {error}"));
+    fn emit(&self, call: &Call) {
+        match events_of(call).and_then(|events| self.hand_over(events)) {
+            Ok(()) => self.counter.came_to(CameTo::Metered),
+            Err(why) => self.lost(&why),
         }
     }
 
-    /// Makes the events of a call and hands them to the emitter; whether it has them.
-    fn emit(&self, call: &Call) -> bool {
-        let minted = Minted { now_ms: unix_ms(), random: Uuid::new_v4().into_bytes() };
-        let events = match freeze(call.to_line().as_bytes(), &Identity::Body, &minted) {
-            Ok(events) => events,
-            Err(refusal) => {
-                self.lost(&refusal.message);
-                return false;
-            }
-        };
+    /// Gives the events of one call to the emitter, or says why it has not all of them.
+    pub(super) fn hand_over(&self, events: Vec<Event>) -> Result<(), String> {
         for event in events {
-            let why = match Event::from_json(&event.body).map(|event| self.emitter.emit(event)) {
-                Ok(Emitted::Dropped(reason)) => reason.to_string(),
-                Ok(_) => continue,
-                Err(error) => error.to_string(),
-            };
-            self.lost(&why);
-            return false;
+            if let Emitted::Dropped(reason) = self.emitter.emit(event) {
+                return Err(reason.to_string());
+            }
         }
-        self.counter.came_to(CameTo::Metered);
-        true
+        Ok(())
     }
 
-    fn lost(&self, why: &str) {
+    pub(super) fn lost(&self, why: &str) {
         self.counter.came_to(CameTo::Lost);
         self.warn(&format!("a call was not metered: {why}"));
     }
 
-    fn warn(&self, what: &str) {
+    pub(super) fn warn(&self, what: &str) {
         if self.warnings.lock().unwrap_or_else(PoisonError::into_inner).try_take(Instant::now()) {
             warn!("{what}");
         }
     }
+}
+
+/// The events of a call, frozen; or why it has none.
+pub(super) fn events_of(call: &Call) -> Result<Vec<Event>, String> {
+    let minted = Minted { now_ms: unix_ms(), random: Uuid::new_v4().into_bytes() };
+    let events =
+        freeze(call.to_line().as_bytes(), &Identity::Body, &minted).map_err(|refusal| refusal.message)?;
+    events.iter().map(|event| Event::from_json(&event.body).map_err(|error| error.to_string())).collect()
 }

@@ -20,6 +20,7 @@ mod attribution;
 mod connection;
 mod decode;
 mod exchange;
+mod fetched;
 mod handler;
 mod head;
 mod meter;
@@ -32,6 +33,7 @@ mod tap;
 mod watch;
 
 pub use provider::{Provider, ProviderError, Way};
+pub use seen::{Held, Seen};
 pub use serve::Gateway;
 pub use settings::{Limits, Settings};
 

@@ -122,6 +122,14 @@ impl Provider {
         }
     }
 
+    /// What was wrong with the client's own request, if it is that which failed.
+    pub(super) fn fault_of_request(error: &Error) -> Option<String> {
+        let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+        let fault = causes.filter_map(|error| error.downcast_ref::<hyper::Error>()).find(|e| e.is_user())?;
+        let why = std::error::Error::source(fault).map_or_else(|| fault.to_string(), ToString::to_string);
+        Some(format!("the request's body could not be read to its end: {why}"))
+    }
+
     /// A failure in one line. The provider's own words are not in it: there were none.
     pub(super) fn unreached(&self, error: &Error) -> String {
         let what = if error.is_connect() { "cannot reach" } else { "no answer from" };

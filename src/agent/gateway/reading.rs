@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use revenium_anthropic::batch::Outcome;
 use revenium_anthropic::{Answer, Ended, Head, Response, Route};
 
 use super::decode::{Decoder, Sink};
+use super::head;
 
 /// Bytes that are read of one answer, decompressed. A model's longest is below 2 MiB today, with files in it some
 /// more; what claims to be longer is not believed.
@@ -49,7 +50,7 @@ impl Reading {
         // Results are read line by line, however many they are.
         let bytes_max = if answer.is_results() { u64::MAX } else { DECODED_BYTES_MAX };
         let reader = Reader { answer: Some(answer), started };
-        let decoder = Decoder::new(field(&CONTENT_ENCODING), reader, bytes_max);
+        let decoder = Decoder::new(head::codings(headers), reader, bytes_max);
         Self { decoder: decoder.ok_or_else(|| Answer::new(route, &head)) }
     }
 

@@ -6,6 +6,7 @@ use revenium_emitter::Emitter;
 use tokio::net::TcpListener;
 
 use super::provider::Provider;
+use super::seen::Seen;
 use super::settings::Settings;
 use super::{Counter, connection, handler::Desk, meter};
 use crate::intake::Observer;
@@ -20,6 +21,8 @@ pub struct Gateway {
     pub settings: Settings,
     /// Where events go.
     pub emitter: Emitter,
+    /// Which results of batches were metered before.
+    pub seen: Seen,
     /// Told of connections.
     pub observer: Arc<dyn Observer>,
     /// Told what requests came to.
@@ -30,11 +33,11 @@ impl Gateway {
     /// Serves `listener` until told to stop; then ends idle connections, and waits for answers that are being
     /// given. Events of all calls have been given to the emitter when it returns.
     pub async fn serve(self, listener: TcpListener, waiting: Waiting, stop: Stop) {
-        let Self { provider, settings, emitter, observer, counter } = self;
+        let Self { provider, settings, emitter, seen, observer, counter } = self;
         let limits = &settings.limits;
         let (connections_max, stop_max) = (limits.connections_max, limits.stop_max);
         let listening = Listening { listener, waiting, name: "gateway", connections_max, stop_max };
-        let (meter, follower) = meter::new(&settings, emitter, counter);
+        let (meter, follower) = meter::new(&settings, emitter, counter, seen);
         let desk = Arc::new(Desk::new(provider, settings, meter));
         let serving = web::serve(listening, observer, stop, move |stream, place, stop| {
             connection::serve(desk.clone(), stream, place, stop)

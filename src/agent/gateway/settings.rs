@@ -1,6 +1,5 @@
 //! What the gateway is told, and its bounds.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the gateway needs to know, validated by its caller.
@@ -10,8 +9,6 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// Whether a call that says no credential's name is metered with the fingerprint of its key.
     pub credential_from_key: bool,
-    /// Where it remembers which results of batches it metered; made when there is one.
-    pub state_dir: PathBuf,
     /// The bounds.
     pub limits: Limits,
 }

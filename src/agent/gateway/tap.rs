@@ -3,6 +3,7 @@
 //! A frame is passed on as it came, before the next is asked for; of what is looked at, nothing but the few
 //! members that matter is kept.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -10,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use revenium_anthropic::{Asked, Ended};
+use tokio::sync::oneshot;
 
 use super::watch::Watch;
 use crate::web::Busy;
@@ -66,24 +68,31 @@ pub(super) struct Passed {
     /// Until it is dropped.
     body: Option<Incoming>,
     watch: Option<Watch>,
+    /// Has an end once what passed last is metered, where that is waited for.
+    metered: Option<oneshot::Receiver<()>>,
     _busy: Busy,
 }
 
 impl Download {
     pub(super) fn passed(body: Incoming, watch: Option<Watch>, busy: Busy) -> Self {
-        Self::Passed(Box::new(Passed { body: Some(body), watch, _busy: busy }))
+        Self::Passed(Box::new(Passed { body: Some(body), watch, metered: None, _busy: busy }))
     }
 }
 
 impl Passed {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(metered) = &mut self.metered {
+            // An end by itself is an end, too.
+            let _ = ready!(Pin::new(metered).poll(cx));
+            self.metered = None;
+        }
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(body).poll_frame(cx));
         let Some(watch) = &mut self.watch else { return Poll::Ready(frame) };
         match &frame {
             Some(Ok(frame)) => {
                 match frame.data_ref() {
-                    Some(bytes) => watch.saw(bytes),
+                    Some(bytes) => self.metered = watch.saw(bytes),
                     // Trailers: nothing comes after them, and nobody asks.
                     None => watch.end(Ended::Complete),
                 }

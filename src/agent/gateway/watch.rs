@@ -6,6 +6,7 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use revenium_anthropic::{Asked, Ended, Route};
+use tokio::sync::oneshot;
 
 use super::exchange::Exchange;
 use super::meter::{Finished, Meter, Rest};
@@ -33,13 +34,11 @@ impl Watch {
         }
     }
 
-    /// These bytes of the answer are passed on.
-    pub(super) fn saw(&mut self, bytes: &[u8]) {
-        let Some(exchange) = &mut self.exchange else { return };
+    /// These bytes of the answer are passed on. The next are to be asked for once the receiver has an end.
+    pub(super) fn saw(&mut self, bytes: &[u8]) -> Option<oneshot::Receiver<()>> {
+        let exchange = self.exchange.as_mut()?;
         exchange.saw(bytes);
-        if exchange.route == Route::BatchResults {
-            self.results(false);
-        }
+        if exchange.route == Route::BatchResults { self.results(false) } else { None }
     }
 
     /// The call is over. Only the first end counts.
@@ -71,23 +70,33 @@ impl Watch {
         self.meter.passed();
     }
 
+    /// The answer is in a form that is not read here.
+    pub(super) fn unread(mut self) {
+        self.exchange = None;
+        self.meter.lost(
+            "its answer is a binary stream of AWS's, which is not read: the gateway is not for Bedrock",
+        );
+    }
+
     /// Somebody else meters the call.
     pub(super) fn leave(mut self) {
         self.exchange = None;
         self.meter.left();
     }
 
-    fn results(&mut self, is_at_end: bool) {
-        let Some(exchange) = &mut self.exchange else { return };
+    fn results(&mut self, is_at_end: bool) -> Option<oneshot::Receiver<()>> {
+        let exchange = self.exchange.as_mut()?;
         let (outcomes, odd) = exchange.outcomes(is_at_end);
-        for outcome in outcomes {
-            // What failed within a batch cost nothing, and names no model.
-            if let Some(response) = outcome.response.filter(|response| response.ended == Ended::Complete) {
-                let call = exchange.call_of(outcome.custom_id, response);
-                self.meter.finish(Finished::Result(Box::new(call)));
-            }
-        }
         (0..odd).for_each(|_| self.meter.lost("a line of a batch's results could not be read"));
+        let results: Vec<_> = outcomes
+            .into_iter()
+            .filter_map(|outcome| {
+                // What failed within a batch cost nothing, and names no model.
+                let response = outcome.response.filter(|response| response.ended == Ended::Complete)?;
+                Some(exchange.call_of(outcome.custom_id, response))
+            })
+            .collect();
+        if results.is_empty() { None } else { self.meter.fetched(results) }
     }
 }
 

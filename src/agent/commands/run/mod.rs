@@ -21,7 +21,7 @@ use crate::logging;
 use crate::signals::StopSignals;
 use crate::systemd::{Service, Sockets};
 use crate::tasks::{Deadlines, TaskError, Tasks};
-pub(crate) use parts::{FOLDERS, SPOOL_QUARANTINE, gateway_settings, provider};
+pub(crate) use parts::{FOLDERS, SPOOL_QUARANTINE, gateway_seen, gateway_settings, provider};
 pub use ready::Ready;
 pub use shell::Shell;
 pub(crate) use shell::listen_on;

@@ -35,7 +35,7 @@ pub(crate) use spool::QUARANTINE as SPOOL_QUARANTINE;
 /// What the parts make in the data directory.
 pub(crate) const FOLDERS: [&str; 2] = [log::DIR, spool::QUARANTINE];
 
-pub(crate) use gateway::{provider, settings as gateway_settings};
+pub(crate) use gateway::{provider, seen as gateway_seen, settings as gateway_settings};
 
 /// How long connections may take to be read to their end and acknowledged when the agent stops.
 pub(super) use intake::STOP_MAX as INTAKE_STOP_MAX;

@@ -11,7 +11,7 @@ use super::Shell;
 use super::count::Counted;
 use crate::config::{DrainConfig, GatewayConfig, loops_into};
 use crate::exit::{Exit, Failure, OrExit};
-use crate::gateway::{Gateway, Limits, Provider, Settings, Way};
+use crate::gateway::{Gateway, Limits, Provider, Seen, Settings, Way};
 use crate::metrics::Via;
 use crate::tasks::{Stage, Tasks};
 use crate::web::Waiting;
@@ -33,6 +33,7 @@ pub(super) fn start(shell: &Shell, socket: &Path, tasks: &mut Tasks) -> Result<O
         let message = format!("gateway.provider_url: {} is this gateway itself ({at})", config.provider_url);
         return Err(Failure::new(Exit::Config, message));
     }
+    let seen = seen(&shell.config.data_dir)?;
     let mut emitter = Emitter::builder().socket(socket);
     if let Some(spool) = shell.config.spool.dirs.first() {
         emitter = emitter.spool(spool);
@@ -40,10 +41,11 @@ pub(super) fn start(shell: &Shell, socket: &Path, tasks: &mut Tasks) -> Result<O
     if let Some(profile) = &config.profile {
         emitter = emitter.profile(profile);
     }
-    let (emitter, settings) = (emitter.build(), settings(config, &shell.config.data_dir));
+    let (emitter, settings) = (emitter.build(), settings(config));
     let counted = Arc::new(Counted::new(shell.metrics.clone(), Via::Socket));
+    let emitting = emitter.clone();
     let gateway =
-        Gateway { provider, settings, emitter: emitter.clone(), observer: counted.clone(), counter: counted };
+        Gateway { provider, settings, emitter: emitting, seen, observer: counted.clone(), counter: counted };
     // Before intake stops, which takes the events of the last calls.
     tasks.spawn(Stage::Gateway, "gateway", |stop| async move {
         gateway.serve(listener, Waiting::Ours, stop).await;
@@ -68,12 +70,16 @@ pub(crate) fn provider(config: &GatewayConfig, egress: &DrainConfig) -> Result<P
     Provider::new(&config.provider_url, &way).or_exit(Exit::Config, "cannot set up the way to the provider")
 }
 
+/// What it remembers, which no other gateway may have open.
+pub(crate) fn seen(data_dir: &Path) -> Result<Seen, Failure> {
+    Seen::open(data_dir.join("gateway")).or_exit(Exit::Temporary, "cannot start the gateway")
+}
+
 /// What the gateway is told.
-pub(crate) fn settings(config: &GatewayConfig, data_dir: &Path) -> Settings {
+pub(crate) fn settings(config: &GatewayConfig) -> Settings {
     Settings {
         hosts: config.hosts.clone(),
         credential_from_key: config.credential_from_key,
-        state_dir: data_dir.join("gateway"),
         limits: Limits {
             connections_max: usize::try_from(config.connections_max).unwrap_or(usize::MAX),
             stop_max: config.stop_deadline,
