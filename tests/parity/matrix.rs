@@ -82,6 +82,7 @@ async fn an_answer_gives_the_same_event_whichever_way_it_is_metered() {
     rust::calls(&home, &gateway, "rust+gw", true).await;
 
     let expected: usize = cells().map(|(kind, _, who)| events_of(kind, who)).sum();
+    assert_eq!((expected, WAYS.len()), (89, 10), "the README says how many");
     let billed = sandbox.wait_billed(expected);
     agent.stop();
     let mut events = Events::new();
