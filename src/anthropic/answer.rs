@@ -145,7 +145,9 @@ mod tests {
         assert_eq!((said.usage.expect("states it").get(), is_stream), (r#"{"input_tokens":1}"#, false));
         // Cut by its length, what had come is said, and not to be whole.
         assert_eq!(read(&json, &message[..20], Ended::Cut).0.ended, Ended::Cut);
-        assert_eq!(read(&json, message, Ended::Cancelled).0.ended, Ended::Cancelled);
+        for ended in [Ended::Cut, Ended::Cancelled] {
+            assert_eq!(read(&json, message, ended.clone()).0.ended, ended);
+        }
 
         let stream = Head { status: 200, content_type: "Text/Event-Stream; charset=utf-8", request_id: "" };
         let start =

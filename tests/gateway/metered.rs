@@ -70,6 +70,25 @@ fn an_answer_is_metered_however_it_is_compressed() {
 }
 
 #[test]
+fn an_answer_in_an_unknown_coding_passes_and_is_a_record_without_tokens() {
+    let home = Home::new();
+    let provider = Provider::start(|request, stream| {
+        let status = if request.head.contains("refuse") { "400 Bad Request" } else { "200 OK" };
+        stream.write_all(&whole(status, "content-encoding: tomorrow\r\n", b"\x01\x02")).is_ok()
+    });
+    let gateway = Gateway::start(&home, &provider);
+    for fields in ["", "x-do: refuse\r\n"] {
+        let mut client = gateway.client();
+        client.post(fields, r#"{"model":"claude-opus-4"}"#);
+        assert_eq!(client.answer(false).body, b"\x01\x02");
+    }
+    let events = gateway.metered(&home);
+    let said = |event: &serde_json::Value| (event["stopReason"].clone(), event["errorReason"].clone());
+    let expected = ["cut off before its end", "HTTP 400"].map(|why| (json!("ERROR"), json!(why)));
+    assert_eq!(events.iter().map(said).collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn what_a_request_says_of_itself_is_in_its_event_and_goes_nowhere_else() {
     let home = Home::new();
     let provider = Provider::saying(provider::says("msg_1", 25, 15));

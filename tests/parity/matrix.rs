@@ -33,30 +33,46 @@ const FIRST: &str = "py-create";
 const OF_THE_CLOCK: [&str; 5] =
     ["requestTime", "completionStartTime", "responseTime", "requestDuration", "timeToFirstToken"];
 
-/// What may differ from the first way's event: kinds of answers, ways, the member, its value there, and why.
-const MAY_DIFFER: [(&[&str], &[&str], &str, &str, &str); 4] = [
-    (
-        &["overloaded"],
-        &["gw-python", "gw-node", "py+gw"],
-        "retryNumber",
-        "1",
-        "an SDK tells in a field which of its own tries this is; who is above them sees one call",
-    ),
-    (&[], &["gw-python", "gw-node", "py+gw"], "retryNumber", "0", "likewise"),
-    (
-        &["refused"],
-        &["rust", "gw-python", "gw-node", "gw-curl", "py+gw", "rust+gw"],
-        "errorReason",
-        "invalid_request_error (HTTP 400)",
-        "the package knows the SDK's class of an error and names that; on the wire there is the provider's word",
-    ),
-    (
-        &["cut"],
-        &["rust", "gw-python", "gw-node", "gw-curl", "py+gw", "rust+gw"],
-        "errorReason",
-        "cut off before its end",
-        "likewise; a broken connection has no word of the provider's",
-    ),
+/// A member that may differ from the first way's.
+struct Difference {
+    /// Kinds of answers; all, if there are none.
+    kinds: &'static [&'static str],
+    ways: &'static [&'static str],
+    member: &'static str,
+    /// What it is there.
+    value: &'static str,
+    why: &'static str,
+}
+
+/// Anthropic's SDKs before a gateway.
+const SDKS: &[&str] = &["gw-python", "gw-node", "py+gw"];
+
+/// Who sees bytes, and no exceptions.
+const ON_THE_WIRE: &[&str] = &["rust", "gw-python", "gw-node", "gw-curl", "py+gw", "rust+gw"];
+
+const MAY_DIFFER: [Difference; 4] = [
+    Difference {
+        kinds: &["overloaded"],
+        ways: SDKS,
+        member: "retryNumber",
+        value: "1",
+        why: "an SDK tells in a field which of its own tries this is; who is above them sees one call",
+    },
+    Difference { kinds: &[], ways: SDKS, member: "retryNumber", value: "0", why: "likewise" },
+    Difference {
+        kinds: &["refused"],
+        ways: ON_THE_WIRE,
+        member: "errorReason",
+        value: "invalid_request_error (HTTP 400)",
+        why: "the package names the SDK's class of an error; on the wire there is the provider's word",
+    },
+    Difference {
+        kinds: &["cut"],
+        ways: ON_THE_WIRE,
+        member: "errorReason",
+        value: "cut off before its end",
+        why: "likewise; a broken connection has no word of the provider's",
+    },
 ];
 
 /// Events by kind and way.
@@ -82,6 +98,7 @@ async fn an_answer_gives_the_same_event_whichever_way_it_is_metered() {
     rust::calls(&home, &gateway, "rust+gw", true).await;
 
     let expected: usize = cells().map(|(kind, _, who)| events_of(kind, who)).sum();
+    assert_eq!((expected, WAYS.len()), (89, 10), "the README says how many");
     let billed = sandbox.wait_billed(expected);
     agent.stop();
     let mut events = Events::new();
@@ -153,10 +170,10 @@ fn differences(events: &Events) -> Vec<String> {
 
 fn may_differ(kind: &str, way: &str, member: &str, value: Option<&Value>) -> bool {
     let value = value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-    let row = MAY_DIFFER.iter().find(|(kinds, ways, name, _, _)| {
-        (kinds.is_empty() || kinds.contains(&kind)) && ways.contains(&way) && *name == member
+    let row = MAY_DIFFER.iter().find(|row| {
+        (row.kinds.is_empty() || row.kinds.contains(&kind)) && row.ways.contains(&way) && row.member == member
     });
-    row.is_some_and(|row| value.as_deref() == Some(row.3))
+    row.is_some_and(|row| value.as_deref() == Some(row.value))
 }
 
 fn print(events: &Events) {
@@ -177,5 +194,7 @@ fn print(events: &Events) {
     }
     println!();
     KINDS.iter().for_each(|(kind, what)| println!("{kind}: {what}"));
-    MAY_DIFFER.iter().for_each(|(_, _, member, value, why)| println!("{member} may be {value}: {why}"));
+    for Difference { member, value, why, .. } in MAY_DIFFER {
+        println!("{member} may be {value}: {why}");
+    }
 }

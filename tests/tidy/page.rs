@@ -99,7 +99,7 @@ fn files_in_the_pages_are_there() {
     for (name, text) in pages() {
         for (line, prose) in prose(&text) {
             let looks_ours = |quoted: &&str| {
-                ["src/", "tests/", "migrations/", "ops/", "benches/"]
+                ["src/", "tests/", "migrations/", "ops/", "benches/", "examples/"]
                     .iter()
                     .any(|top| quoted.starts_with(top))
                     && !quoted.contains(['*', ' ', '<'])

@@ -7,6 +7,7 @@ use revenium_middleware::{Emitter, Metadata, Metering, Subscriber};
 async fn ask(question: &str) -> Result<String, Box<dyn std::error::Error>> {
     let emitter = Emitter::new();
     let client = ClientBuilder::new(reqwest::Client::new()).with(Metering::new(emitter)).build();
+    let key = std::env::var("ANTHROPIC_API_KEY").map_err(|_| "set ANTHROPIC_API_KEY")?;
     let host = std::env::var("ANTHROPIC_BASE_URL").unwrap_or("https://api.anthropic.com".to_owned());
     let body = serde_json::json!({
         "model": "claude-sonnet-4-5",
@@ -16,7 +17,7 @@ async fn ask(question: &str) -> Result<String, Box<dyn std::error::Error>> {
     let customer = Subscriber::new().id("subscriberid-1234567890").email("user@example.com");
     let answer = client
         .post(format!("{host}/v1/messages"))
-        .header("x-api-key", std::env::var("ANTHROPIC_API_KEY")?)
+        .header("x-api-key", key)
         .header("anthropic-version", "2023-06-01")
         .header("content-type", "application/json")
         .body(body.to_string())
