@@ -35,13 +35,15 @@ fn what_an_agent_acknowledged_is_billed_once_however_often_the_power_goes() {
     fs::create_dir(home.path("data")).expect("made");
     // Goes before the folder that it is mounted in.
     let mount = Mount::new(&home.path("data"), Lie::None);
-    let sandbox = home.sandbox(&[]);
-    home.deliver_to(&sandbox, "");
+    let sandbox = home.sandbox(&["--latency-ms", "20"]);
+    // What was delivered before a cut could not be lost by it.
+    home.deliver_to(&sandbox, "drain.in_flight_max = 4\n");
     let mut producer = Producer::new(1);
     for _ in 0..rounds {
         work_until_cut(&home, &mount, &mut producer, &mut dice);
         mount.restore(&mut dice);
     }
+    home.deliver_to(&sandbox, "");
     let agent = start(&home, &mount);
     agent.wait_for("started");
     let sent = producer.next;
