@@ -135,8 +135,8 @@ impl Store {
 
     fn work_until_cut(&mut self, cut: u64) {
         // In its opening, soon after it, later, or when segments come and go.
-        let (rare, any) = [(0, 30), (0, 200), (0, 1_000), (40, 3)]
-            [usize::try_from(self.dice.between(0..=3)).expect("is small")];
+        let most = [(0, 30), (0, 200), (0, 1_000), (15, 3), (60, 3)];
+        let (rare, any) = most[usize::try_from(self.dice.between(0..=4)).expect("is small")];
         let (rare, any) = (self.dice.between(0..=rare), self.dice.between(0..=any));
         self.mount.arm(rare, any);
         let from = self.dice.between(0..=self.book.next());
