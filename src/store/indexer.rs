@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use revenium_migrations::log_v1::{Checkpoint, Gone};
+use revenium_migrations::log_v1::{Checkpoint, Gone, Note};
 
 use crate::checkpoint;
 use crate::chunk::{Chain, ChunkAt};
@@ -233,11 +233,12 @@ fn one_step(shared: &Shared, index: &mut Index, batch: &mut Batch, ended: &mut E
 
 /// A chunk whose link does not fit the chunk before says how many numbers are missing.
 fn check_chain(index: &mut Index, chunk: &ChunkAt) {
-    let chain = index.chain();
-    if let Some(chain) = chain
-        && chain.crc != chunk.header.prev_crc
-    {
-        index.gap(chain.next_seq, chunk.header.prev_next_seq, chunk.pos);
+    match index.chain() {
+        Some(chain) if chain.crc != chunk.header.prev_crc => {
+            index.gap(chain.next_seq, chunk.header.prev_next_seq, chunk.pos);
+        }
+        Some(_) => {}
+        None => index.begins_with(chunk),
     }
 }
 
@@ -273,10 +274,22 @@ fn reach_end(shared: &Shared, index: &mut Index, (pos, chain): (Pos, Chain)) -> 
     if index.imbalance() != 0 && !index.is_rebuilding() && missing.is_empty() {
         return Err(Doubt::Mismatch(format!("the ledger is off by {}", index.imbalance())));
     }
+    let ends = index.take_back_ends(missing.iter().map(counted_before).sum())?;
+    if ends > 0 {
+        tracing::error!(ends, "notes of ends are missing from the log: their records wait again");
+    }
     shared.note(missing.into_iter().map(Pending::Note));
     index.end_rebuild()?;
     index::remove_others(&shared.options.dir);
     Ok(())
+}
+
+/// How many numbers a note says are missing that had been counted as received.
+fn counted_before(note: &Note) -> u64 {
+    match note {
+        Note::Missing { ranges, counted: true } => ranges.iter().map(|(first, after)| after - first).sum(),
+        _ => 0,
+    }
 }
 
 /// Tells the others what the index knows now.

@@ -14,8 +14,8 @@
 //! | `REVENIUM_CRASH_KEEP` | keep data, journal and log of a run that passes, too | |
 //!
 //! A seed repeats the plan (what is sent, which faults, when to kill), not the machine's timing.
-//! What kill -9 can't show is a missing flush, since the page cache survives it; the model test of
-//! `revenium-store` loses unflushed writes for that.
+//! What kill -9 can't show is a missing flush, since the page cache survives it; `tests/power` loses
+//! unflushed writes for that.
 
 mod agent;
 mod caller;

@@ -231,6 +231,11 @@ impl Agent {
         self.log.lock().0.clone()
     }
 
+    /// Whether it is gone, as far as its log says.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.log.lock().1
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

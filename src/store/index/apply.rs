@@ -1,14 +1,13 @@
 //! Following the log: what each chunk changes, as one batch.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use revenium_migrations::log_v1::{self as v1, ChunkKind, Counts, Dead, Gone, LaneName, Meta, Note, Notes};
 
-use super::rebuild::{self, Explained};
+use super::rebuild::Explained;
 use super::schema::{self, At, DeadEntry, Delay, Entry};
 use super::{DELAYED_MAX, Doubt, Index, Rebuild, decode};
 use crate::chunk::{self, Chain, ChunkAt};
-use crate::ranges::Ranges;
 use crate::segment::Pos;
 
 /// Numbers that a chunk's notes spoke of: their claims are over.
@@ -127,6 +126,9 @@ impl Index {
         self.meta.next_seq = self.meta.next_seq.max(at.header.next_seq);
         self.meta.crc = at.crc;
         self.linked = true;
+        if let Some(rebuild) = &mut self.rebuild {
+            rebuild.met_to = Pos { ordinal: at.pos.ordinal, offset: at.end() };
+        }
         Ok(ended)
     }
 
@@ -141,9 +143,9 @@ impl Index {
         self.meta.offset = to.offset;
     }
 
-    /// Numbers that the chain says were used and that were not met.
+    /// Numbers that the chain says were used and that were not met before `at`.
     pub(crate) fn gap(&mut self, first: u64, after: u64, at: Pos) {
-        let counted = self.rebuild.as_ref().is_some_and(|r| at < r.count_from);
+        let counted = self.rebuild.as_mut().is_some_and(|rebuild| rebuild.meets_gap(first, after, at));
         self.gaps.add(first, after, counted);
         for (first, after) in self.meta.missing.clone() {
             self.gaps.explain(first, after);
@@ -162,24 +164,6 @@ impl Index {
         self.linked = false;
     }
 
-    /// What is missing now that the end of the log is reached: notes to be written.
-    pub(crate) fn take_missing(&mut self) -> Vec<Note> {
-        let before = self.rebuild.as_ref().map_or(0, |r| r.vanished_before);
-        let vanished = self.gaps.take_before(before);
-        let mut notes = Vec::new();
-        for counted in [false, true] {
-            let mut ranges = self.gaps.take(counted);
-            if counted {
-                let known: u64 = ranges.iter().map(|(first, after)| after - first).sum();
-                ranges.extend(rebuild::highest(vanished.clone(), self.unaccounted().saturating_sub(known)));
-            }
-            if !ranges.is_empty() {
-                notes.push(Note::Missing { ranges, counted });
-            }
-        }
-        notes
-    }
-
     /// Begins a rebuild of an empty index from `first`, given what its segment's header says of the
     /// chunk before, and the latest checkpoint.
     pub(crate) fn begin_rebuild(
@@ -190,30 +174,26 @@ impl Index {
     ) -> Result<(), Doubt> {
         let checkpoint = checkpoint.unwrap_or_default();
         let count_from = Pos { ordinal: checkpoint.ordinal, offset: checkpoint.offset };
-        let mut vanished_before = 0;
-        if let Some(link) = link {
-            self.set_chain(link);
-            if count_from >= first && checkpoint.segments.iter().any(|(o, _)| *o < first.ordinal) {
-                // Nothing says where the segments that vanished began. Most of these numbers ended long
-                // ago; at the end it is known how many did not.
-                vanished_before = link.next_seq;
-                self.gaps.add(1, link.next_seq, true);
-            }
-        }
+        let has_vanished = checkpoint.segments.iter().any(|(ordinal, _)| *ordinal < first.ordinal);
         self.meta.rebuilding = true;
         self.meta.damaged_regions = checkpoint.damaged_regions;
         self.go_to(first);
         self.rebuild = Some(Rebuild {
             count_from,
-            vanished_before,
-            seen: HashSet::new(),
-            ended: Ranges::default(),
-            died: HashMap::new(),
+            // The first log of all begins with the first number.
+            begins_blind: link.is_none() && (first.ordinal == 1 || count_from != Pos::default()),
             expected: checkpoint.segments.into_iter().map(|(ordinal, _)| ordinal).collect(),
+            ..Rebuild::default()
         });
         for (lane, counts) in checkpoint.lanes {
             self.db.insert(schema::counts_key(&lane), v1::encode(&counts))?;
             self.lanes.entry(lane).or_default().counts = counts;
+        }
+        if let Some(link) = link {
+            self.set_chain(link);
+            if has_vanished {
+                self.vanished(link.next_seq, first);
+            }
         }
         self.db.insert(schema::META, v1::encode(&self.meta))?;
         Ok(())

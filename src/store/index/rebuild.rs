@@ -2,17 +2,28 @@
 
 use std::collections::{HashMap, HashSet};
 
-use revenium_migrations::log_v1::Dead;
+use revenium_migrations::log_v1::{self as v1, Dead, Note};
 
+use super::{Doubt, Index, schema};
+use crate::chunk::ChunkAt;
 use crate::ranges::Ranges;
 use crate::segment::Pos;
 
 /// The state of a rebuild.
+#[derive(Default)]
 pub(crate) struct Rebuild {
     /// Chunks before this place are counted in the checkpoint that the rebuild began with.
     pub(crate) count_from: Pos,
-    /// Segments that vanished held numbers below this one only; 0 if none vanished.
+    /// What vanished held numbers below this one only; 0 if nothing did.
     pub(crate) vanished_before: u64,
+    /// Of those, so many at most had not been counted.
+    pub(crate) vanished_uncounted: u64,
+    /// The first segment's header is lost: where the log begins, its first chunk says.
+    pub(crate) begins_blind: bool,
+    /// Where the last chunk that was met ends.
+    pub(crate) met_to: Pos,
+    /// Missing numbers around `count_from`: the first of them had been counted, the others had not.
+    pub(crate) straddles: Option<(u64, u64)>,
     /// First numbers of the chunks met, so that a moved record is told from a settled one.
     pub(crate) seen: HashSet<u64>,
     /// Numbers whose end was met before their record: a moved copy of one stays ended.
@@ -21,7 +32,12 @@ pub(crate) struct Rebuild {
     pub(crate) died: HashMap<u64, Dead>,
     /// Segments that the checkpoint knew and nothing retired since: their absence is damage.
     pub(crate) expected: HashSet<u64>,
+    /// Whether any link between two chunks was broken: what was between them is gone, notes too.
+    pub(crate) is_damaged: bool,
 }
+
+/// Numbers from the first of the two up to the other, which is not one of them.
+type Range = (u64, u64);
 
 /// Numbers whose records were not where the chain says, and that nothing else explains (yet).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,9 +117,128 @@ pub(crate) fn highest(ranges: Vec<(u64, u64)>, mut n: u64) -> Vec<(u64, u64)> {
     found
 }
 
+impl Rebuild {
+    /// Numbers are missing before `at`. Whether all of them had been counted.
+    pub(crate) fn meets_gap(&mut self, first: u64, after: u64, at: Pos) -> bool {
+        self.is_damaged = true;
+        let counted = at <= self.count_from;
+        if !counted && self.met_to < self.count_from {
+            self.straddles = Some((first, after));
+        }
+        counted
+    }
+}
+
+impl Index {
+    /// What lay before `at` is gone, with numbers up to `next_seq`, and nothing says where it began. Most of them
+    /// ended long ago; at the end it is known how many did not.
+    pub(crate) fn vanished(&mut self, next_seq: u64, at: Pos) {
+        let Some(rebuild) = &mut self.rebuild else { return };
+        let numbers = next_seq.saturating_sub(1);
+        rebuild.is_damaged |= numbers > 0;
+        rebuild.vanished_before = next_seq;
+        if rebuild.count_from < at {
+            // More than were lost only if numbers were left out: for a retry, or after a failed commit.
+            let counted: u64 = self.lanes.values().map(|lane| lane.counts.received).sum();
+            rebuild.vanished_uncounted = numbers.saturating_sub(counted);
+        }
+        self.gaps.add(1, next_seq, true);
+    }
+
+    /// The first chunk of a log whose beginning is lost.
+    pub(crate) fn begins_with(&mut self, at: &ChunkAt) {
+        if self.rebuild.as_mut().is_some_and(|rebuild| std::mem::take(&mut rebuild.begins_blind)) {
+            self.vanished(at.header.prev_next_seq, at.pos);
+        }
+    }
+
+    /// What is missing now that the end of the log is reached: notes to be written.
+    pub(crate) fn take_missing(&mut self) -> Vec<Note> {
+        let rebuild = self.rebuild.as_ref();
+        let before = rebuild.map_or(0, |r| r.vanished_before);
+        let vanished_uncounted = rebuild.map_or(0, |r| r.vanished_uncounted);
+        let straddles = rebuild.and_then(|r| r.straddles);
+        let vanished = self.gaps.take_before(before);
+        let (mut counted, uncounted) = (self.gaps.take(true), self.gaps.take(false));
+        let unaccounted = self.unaccounted().saturating_sub(sum(&counted));
+        let is_within =
+            |range: &Range| straddles.is_some_and(|(first, after)| first <= range.0 && range.1 <= after);
+        let (around, mut uncounted): (Vec<_>, Vec<_>) = uncounted.into_iter().partition(is_within);
+        let (low, high) = split(around, unaccounted);
+        let unaccounted = unaccounted - sum(&low);
+        counted.extend(low);
+        uncounted.extend(high);
+        let (low, high) = split(highest(vanished, unaccounted + vanished_uncounted), unaccounted);
+        counted.extend(low);
+        uncounted.extend(high);
+        let notes =
+            [(uncounted, false), (counted, true)].into_iter().filter(|(ranges, _)| !ranges.is_empty());
+        notes.map(|(ranges, counted)| Note::Missing { ranges, counted }).collect()
+    }
+
+    /// Damage took notes of ends that a checkpoint had counted. Their records wait again, or are among the
+    /// `missing` that are about to be counted, so those ends count no more. Gives how many; none without
+    /// damage, as it would be a fault of ours that the ledger is off.
+    pub(crate) fn take_back_ends(&mut self, missing: u64) -> Result<u64, Doubt> {
+        if !self.rebuild.as_ref().is_some_and(|rebuild| rebuild.is_damaged) {
+            return Ok(0);
+        }
+        let (received, accounted) = self.sums();
+        let excess = (accounted + missing).saturating_sub(received);
+        let mut left = excess;
+        // From lanes that are over themselves; then, as the missing have no lane, from any.
+        for of_its_own in [true, false] {
+            for state in self.lanes.values_mut() {
+                let l = state.ledger();
+                let over =
+                    (l.delivered + l.discarded + l.dead + l.lost + state.waiting).saturating_sub(l.received);
+                let mut some = if of_its_own { over.min(left) } else { left };
+                for count in [&mut state.counts.delivered, &mut state.counts.discarded] {
+                    let taken = some.min(*count);
+                    *count -= taken;
+                    some -= taken;
+                    left -= taken;
+                }
+            }
+        }
+        for (lane, state) in self.lanes.iter().filter(|_| excess > 0) {
+            self.db.insert(schema::counts_key(lane), v1::encode(&state.counts))?;
+        }
+        Ok(excess - left)
+    }
+}
+
+fn sum(ranges: &[Range]) -> u64 {
+    ranges.iter().map(|(first, after)| after - first).sum()
+}
+
+/// The lowest `n` numbers of ranges, and the others.
+fn split(mut ranges: Vec<Range>, mut n: u64) -> (Vec<Range>, Vec<Range>) {
+    ranges.sort_unstable();
+    let (mut low, mut high) = (Vec::new(), Vec::new());
+    for (first, after) in ranges {
+        let at = first + n.min(after - first);
+        n -= at - first;
+        low.push((first, at));
+        high.push((at, after));
+    }
+    low.retain(|(first, after)| first < after);
+    high.retain(|(first, after)| first < after);
+    (low, high)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lowest_numbers_of_ranges_are_split_off() {
+        let ranges = || vec![(10, 12), (1, 4)];
+        assert_eq!(split(ranges(), 0), (vec![], vec![(1, 4), (10, 12)]));
+        assert_eq!(split(ranges(), 2), (vec![(1, 3)], vec![(3, 4), (10, 12)]));
+        assert_eq!(split(ranges(), 4), (vec![(1, 4), (10, 11)], vec![(11, 12)]));
+        assert_eq!(split(ranges(), 9), (vec![(1, 4), (10, 12)], vec![]));
+    }
 
     #[test]
     fn explained_numbers_are_no_gap() {

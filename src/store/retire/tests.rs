@@ -3,7 +3,8 @@
 mod orders;
 mod world;
 
-use crate::types::{End, Settlement};
+use crate::claim::{self, ChunkCache};
+use crate::types::{End, Seq, Settlement};
 use world::{Index, World};
 
 /// The maintainer chose a record to be moved; it was delivered, in a commit of its own that was the
@@ -110,4 +111,21 @@ fn a_segment_that_could_not_be_removed_at_first_is_no_loss_once_it_is() {
     stays.put_back();
     assert_eq!(world.retire().went.len(), 1, "removed now");
     world.reopen(None, Index::Lost);
+}
+
+/// Whoever lists dead letters asks the index for their places, and reads them afterwards. What had moved by then
+/// was left out of the list, and was logged as a loss that it was not.
+#[test]
+fn a_dead_letter_that_moves_while_it_is_listed_is_listed() {
+    let mut world = World::new(0);
+    world.append(0, 1);
+    world.settle(0, End::Oldest, 1, &world::refused());
+    world.fill();
+    world.append(1, 1);
+    let before = claim::dead_entry(world.shared(), Seq(1)).unwrap().unwrap();
+    let drafted = world.draft(0).unwrap();
+    world.finish(drafted);
+    assert_eq!(world.retire().went.len(), 1, "where the letter was");
+    let read = claim::letter(world.shared(), &ChunkCache::default(), Seq(1), before).unwrap();
+    assert_eq!(read.map(|letter| letter.record.body), Some("r1".into()));
 }
