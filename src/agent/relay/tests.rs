@@ -7,13 +7,12 @@ use std::time::Duration;
 use revenium_event::limits::BODY_BYTES_MAX;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Limits, Settings, Tenants, serve};
+use super::{Limits, Settings, serve};
 use crate::intake::tests::fake::{FakeQueue, Tally};
 use crate::queue::*;
-use crate::{tasks::Stop, web::Waiting::Ours};
+use crate::{tasks::Stop, tenant::Tenants, web::Waiting::Ours};
 
 const COMPLETIONS: &str = "/meter/v2/ai/completions";
 const EVENT: &str =
@@ -42,7 +41,8 @@ impl<Q: Queue> Rig<Q> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let settings = Settings {
-            tenants: Tenants::new(Vec::new(), false, Vec::<&str>::new()),
+            tenants: Tenants::by_name([]),
+            is_strict: false,
             token: None,
             hosts: Vec::new(),
             instance: "me".into(),
