@@ -12,6 +12,7 @@ from conftest import App
 from revenium_middleware_anthropic import _key
 
 KEY = "rev_mk_0123456789abcdefghij"
+URL = "http://127.0.0.1:1/meter"
 NAMED = {"REVENIUM_METERING_API_KEY": KEY}
 
 
@@ -57,12 +58,12 @@ def test_what_is_no_key_is_named_and_never_offered(app: App, agent: Agent, value
 
 
 def test_calls_name_the_profile_of_their_key_on_the_socket_and_in_the_spool(app: App, agent: Agent) -> None:
-    app.run("meter()\nassert revenium.flush()", **NAMED)
+    app.run("meter()\nassert revenium.flush()", **NAMED, REVENIUM_METERING_BASE_URL=URL)
     agent.stop()
-    app.run("meter()", **NAMED)
+    app.run("meter()", **NAMED, REVENIUM_METERING_BASE_URL=URL)
     (hello,), (spooled,) = agent.hellos, _hellos(app.spool)
     told = {"v": 1, "profile": _key_of(api_key=KEY).profile}
-    assert hello == {**told, "producer": hello["producer"], "key_at_hand": True}
+    assert hello == {**told, "producer": hello["producer"], "key_at_hand": True, "url": URL}
     assert spooled == {**told, "producer": spooled["producer"]}
 
 
@@ -75,8 +76,8 @@ def test_without_a_key_calls_name_no_profile(app: App, agent: Agent) -> None:
 def test_an_agent_that_asks_is_told_the_key_and_its_url(app: App, agent: Agent) -> None:
     app.run("meter()\nassert revenium.flush()", **NAMED)
     agent.wait(lambda: agent.keys == [{"value": KEY}])
-    app.run("meter()", **NAMED, REVENIUM_METERING_BASE_URL="http://127.0.0.1:1/meter")
-    agent.wait(lambda: agent.keys[1:] == [{"value": KEY, "url": "http://127.0.0.1:1/meter"}])
+    app.run("meter()", **NAMED, REVENIUM_METERING_BASE_URL=URL)
+    agent.wait(lambda: agent.keys[1:] == [{"value": KEY, "url": URL}])
     assert len(agent.lines) == 2 and not agent.is_confused
 
 

@@ -4,12 +4,13 @@ One per process, started by its first event; a daemon, so that it never keeps a 
 lock over a wait, and every wait ends: at an answer, when it is woken, or when something is due.
 """
 
+import json
 import os
 import random
 import select
 import threading
 import time
-from typing import Callable, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import _key, _log, _place, _spool, _trouble
 from ._answers import Answer, Inbox
@@ -116,7 +117,8 @@ class Carrier:
             try:
                 connection = place.connect()
             except OSError as error:
-                failed.append((place.path, error))
+                # It is kept, and would keep the application's frames with it.
+                failed.append((place.path, error.with_traceback(None)))
                 continue
             self.state.connected(connection, self.hello())
             self.place, self._quiet_since = place, now
@@ -134,12 +136,10 @@ class Carrier:
 
     def hello(self, is_spooled: bool = False) -> bytes:
         """Who we are, and whose calls these are. Only on a connection something can be asked for."""
-        told = '"v":1,"producer":"%s"' % self.state.producer
+        told: Dict[str, Any] = {"v": 1, "producer": self.state.producer}
         if self.key is not None:
-            told += ',"profile":"%s"' % self.key.profile
-            if not self.key.trouble and not is_spooled:
-                told += ',"key_at_hand":true'
-        return ('{"hello":{%s}}\n' % told).encode()
+            told.update(self.key.told_in_spool() if is_spooled else self.key.told_in_hello())
+        return json.dumps({"hello": told}, separators=(",", ":")).encode() + b"\n"
 
     def _step(self) -> bool:
         """Does what is due. False when there is nothing more to do, ever."""

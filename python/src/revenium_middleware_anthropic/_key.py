@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import struct
-from typing import Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 # The variables of Revenium's SDKs.
 KEY_VARIABLE = "REVENIUM_METERING_API_KEY"
@@ -32,6 +32,16 @@ class Key:
         self.profile = _fingerprint(os.fsencode(value))
         # None of these texts holds any part of the key.
         self.trouble = _trouble(value)
+
+    def told_in_spool(self) -> Dict[str, Any]:
+        """What the hello of a file says of it."""
+        return {"profile": self.profile}
+
+    def told_in_hello(self) -> Dict[str, Any]:
+        """What the hello of a connection says of it. An agent that has it for another URL asks for it anew."""
+        if self.trouble:
+            return self.told_in_spool()
+        return {"profile": self.profile, "key_at_hand": True, **({"url": self._url} if self._url else {})}
 
     def line(self) -> bytes:
         """What an agent that asks for the key is told."""
