@@ -12,6 +12,7 @@ use revenium_agent::queue::{
     AppendError, Appended, End, Lane, LaneStats, NewRecord, Queue, QueueStats, ReadError, Record, Seq,
     Settlement,
 };
+use revenium_agent::tenant::Tenants;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -60,7 +61,7 @@ async fn without_descriptors_accepting_rests_and_then_goes_on() {
         path: dir.path().join("agent.sock"),
         mode: 0o600,
         allow: Allow::default(),
-        profiles: vec!["default".into()],
+        tenants: Tenants::by_name(["default".into()]),
         limits: Limits::default(),
     };
     let path = settings.path.clone();

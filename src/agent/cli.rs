@@ -104,6 +104,10 @@ pub struct RunArgs {
     /// Send to an embedded stand-in for Revenium, from a data directory of its own
     #[arg(long)]
     pub sandbox: bool,
+    /// As `start` does it: for this user's applications, which hand over their keys, and without a
+    /// configuration file; on the Unix socket only
+    #[arg(long, conflicts_with_all = ["sandbox", "admin", "relay", "gateway", "provider_url"])]
+    pub per_user: bool,
     /// Written once everything listens: a JSON object with the addresses
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
@@ -161,6 +165,7 @@ pub fn flags(config: &ConfigArgs, listen: &ListenArgs) -> Flags {
         relay: listen.relay.clone(),
         gateway: listen.gateway.clone(),
         provider_url: listen.provider_url.clone(),
+        per_user: false,
         sandbox: None,
     }
 }

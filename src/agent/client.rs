@@ -178,6 +178,8 @@ impl Reply {
                 field: field.map(std::borrow::Cow::into_owned),
                 message: message.into_owned(),
             })),
+            // Nobody here says that a key is at hand.
+            Ok(Answer::WantKey) => Err(ClientError::NotAnAnswer("it asks for a key".to_owned())),
             Err(error) => Err(ClientError::NotAnAnswer(error.message)),
         }
     }

@@ -31,6 +31,7 @@ mod freeze;
 mod frozen;
 mod guard;
 mod identity;
+mod key;
 mod kind;
 pub mod limits;
 pub mod line;

@@ -1,14 +1,15 @@
 //! The socket's line protocol, pure: bytes to lines, answers to bytes.
 //!
 //! A line is one JSON object. `{"hello":{"v":1,"producer":…,"profile":…}}` may come first; anything
-//! else is an event, with its number in `"n"` on a connection that said hello. Answers are lines
-//! too, in the order of what they answer:
+//! else is an event, with its number in `"n"` on a connection that said hello, or a [`KeyLine`]. Answers
+//! are lines too, in the order of what they answer:
 //!
 //! | answer | to | says |
 //! |---|---|---|
 //! | `{"ok":true,"id":"…"}` | an event without a number | it is durable |
 //! | `{"ok":true,"upto":7}` | numbered events | all up to this number are durable or were refused |
 //! | `{"ok":false,"n":7,"code":"invalid","field":"model","message":"…"}` | any event | it was not taken |
+//! | `{"want":"key"}` | a hello with `"key_at_hand":true` | hand the key of its profile over |
 //!
 //! What an event is, is not looked at here: its bytes go to [`crate::freeze()`] without their `"n"`.
 
@@ -16,6 +17,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::key::{KeyLine, holds_key};
 use crate::limits::LINE_BYTES_MAX;
 use crate::object::{Object, utf8};
 use crate::{Producer, Refusal, RefusalCode, profile_is_valid};
@@ -28,6 +30,8 @@ pub const VERSION: u64 = 1;
 pub enum Line<'a> {
     /// What the connection is.
     Hello(Hello),
+    /// A key.
+    Key(KeyLine<'a>),
     /// An event.
     Event {
         /// The sender's number for it.
@@ -38,7 +42,7 @@ pub enum Line<'a> {
 }
 
 /// What a connection says of itself. Members that are not known are ignored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hello {
     /// The version it speaks, always [`VERSION`].
     pub v: u64,
@@ -46,6 +50,10 @@ pub struct Hello {
     pub producer: Option<Producer>,
     /// The profile of events that name none.
     pub profile: Option<String>,
+    /// Whether it has the key of that profile, and hands it over if it is asked to.
+    pub key_at_hand: bool,
+    /// The base URL that the key is for, if it is not the agent's default.
+    pub url: Option<String>,
 }
 
 impl Hello {
@@ -55,6 +63,8 @@ impl Hello {
             v: Some(self.v),
             producer: self.producer.map(|producer| Cow::Owned(producer.to_string())),
             profile: self.profile.as_deref().map(Cow::Borrowed),
+            key_at_hand: self.key_at_hand,
+            url: self.url.as_deref().map(Cow::Borrowed),
         };
         write_line(out, &serde_json::json!({ "hello": hello }));
     }
@@ -67,6 +77,10 @@ struct RawHello<'a> {
     producer: Option<Cow<'a, str>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     profile: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    key_at_hand: bool,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    url: Option<Cow<'a, str>>,
 }
 
 /// Reads one line, with or without its newline.
@@ -87,12 +101,15 @@ pub fn parse(line: &[u8]) -> Result<Line<'_>, Refusal> {
         return Ok(Line::Event { n: Some(n), event: Cow::Owned(event) });
     }
     // An escaped spelling of `n` or `hello` would pass here; freezing refuses those by name.
-    if !mentions(line, b"\"n\"") && !mentions(line, b"\"hello\"") {
+    if ![&b"\"n\""[..], b"\"hello\"", b"\"key\""].iter().any(|name| mentions(line, name)) {
         return Ok(Line::Event { n: None, event: Cow::Borrowed(line) });
     }
     let object = Object::read(utf8(line)?)?;
     if let Some(at) = object.find("hello") {
         return parse_hello(&object.members[at].value).map(Line::Hello);
+    }
+    if let Some(key) = KeyLine::of(&object) {
+        return key.map(Line::Key);
     }
     without_number(line, object)
 }
@@ -153,7 +170,9 @@ fn parse_hello(hello: &str) -> Result<Hello, Refusal> {
     let profile = raw.profile.map(|name| {
         profile_is_valid(&name).then(|| name.into_owned()).ok_or_else(|| Refusal::profile("hello.profile"))
     });
-    Ok(Hello { v: VERSION, producer: producer.transpose()?, profile: profile.transpose()? })
+    let url = raw.url.map(Cow::into_owned);
+    let (producer, profile) = (producer.transpose()?, profile.transpose()?);
+    Ok(Hello { v: VERSION, producer, profile, key_at_hand: raw.key_at_hand, url })
 }
 
 /// What the agent answers.
@@ -169,6 +188,8 @@ pub enum Answer<'a> {
         /// The last number that is settled.
         upto: u64,
     },
+    /// The agent does not have the key that the hello says is at hand, and takes it.
+    WantKey,
     /// The event was not taken.
     Refused {
         /// Its number, if it had one.
@@ -209,9 +230,13 @@ impl From<RefusalCode> for Code {
         match code {
             RefusalCode::Invalid => Code::Invalid,
             RefusalCode::TooLarge => Code::TooLarge,
+            RefusalCode::Full => Code::Full,
         }
     }
 }
+
+/// The one line that is no answer to an event.
+const WANT_KEY: &[u8] = b"{\"want\":\"key\"}\n";
 
 #[derive(Serialize, Deserialize)]
 struct RawAnswer<'a> {
@@ -243,11 +268,15 @@ impl<'a> Answer<'a> {
 
     /// Appends it as a line, newline included.
     pub fn write(&self, out: &mut Vec<u8>) {
+        if *self == Answer::WantKey {
+            return out.extend_from_slice(WANT_KEY);
+        }
         let mut raw =
             RawAnswer { ok: true, id: None, upto: None, n: None, code: None, field: None, message: None };
         match self {
             Answer::Ok { id } => raw.id = Some(Cow::Borrowed(id)),
             Answer::Durable { upto } => raw.upto = Some(*upto),
+            Answer::WantKey => {}
             Answer::Refused { n, code, field, message } => {
                 (raw.ok, raw.n, raw.code) = (false, *n, Some(*code));
                 raw.field = field.as_deref().map(Cow::Borrowed);
@@ -259,6 +288,9 @@ impl<'a> Answer<'a> {
 
     /// Reads an answer, with or without its newline. Members that are not known are ignored.
     pub fn parse(line: &'a [u8]) -> Result<Answer<'a>, Refusal> {
+        if line.trim_ascii_end() == WANT_KEY.trim_ascii_end() {
+            return Ok(Answer::WantKey);
+        }
         let raw: RawAnswer<'a> = serde_json::from_slice(line)
             .map_err(|error| Refusal::invalid(format!("not an answer: {error}")))?;
         match raw {

@@ -25,6 +25,8 @@ pub enum RefusalCode {
     Invalid,
     /// The event is larger than a limit.
     TooLarge,
+    /// There is no room for it now: send it again later.
+    Full,
 }
 
 impl RefusalCode {
@@ -33,6 +35,7 @@ impl RefusalCode {
         match self {
             RefusalCode::Invalid => "invalid",
             RefusalCode::TooLarge => "too_large",
+            RefusalCode::Full => "full",
         }
     }
 }

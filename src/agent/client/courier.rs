@@ -96,7 +96,7 @@ impl<'a> Courier<'a> {
         report: &'a mut dyn FnMut(Delivery<'_>),
     ) -> Result<Self, ClientError> {
         let producer = Producer::from_bytes(Uuid::new_v4().into_bytes());
-        let hello = Hello { v: VERSION, producer: Some(producer), profile };
+        let hello = Hello { v: VERSION, producer: Some(producer), profile, ..Hello::default() };
         let mut client = Client::connect(&places, timeout)?;
         match client.hello(&hello) {
             // Why it closed is there to be read, with the first answer.

@@ -7,14 +7,15 @@ use crate::exit::{Exit, Failure, OrExit};
 use crate::secret::Secret;
 use crate::upstream::{ApiKey, Base, Client, Options, Target};
 
-/// A client for `profiles`, which says that it is `instance`.
+/// A client for `profiles`, which says that it is `instance`; others may come later, on this machine too.
 pub(super) fn client(
     profiles: &[ProfileConfig],
     drain: &DrainConfig,
     instance: &str,
+    may_be_loopback: bool,
 ) -> Result<Client, Failure> {
     let targets = profiles.iter().map(target).collect::<Result<Vec<_>, _>>()?;
-    let options = options(drain, instance)?;
+    let options = Options { may_be_loopback, ..options(drain, instance)? };
     Client::new(&options, &targets, |code| Kind::from_code(code).map(Kind::route))
         .or_exit(Exit::Config, "the configuration of [drain] cannot be used")
 }

@@ -48,6 +48,7 @@ impl RawConfig {
         raw.profiles.insert("default".to_owned());
         raw.add_files(flags, around);
         raw.add_environment(around);
+        raw.add_per_user(flags);
         raw.add_sandbox(flags);
         for (key, name, path) in
             [("data_dir", "--data-dir", &flags.data_dir), ("socket.path", "--socket", &flags.socket)]
@@ -70,7 +71,8 @@ impl RawConfig {
     }
 
     fn add_files(&mut self, flags: &Flags, around: &Surroundings) {
-        let Some(config) = flags.config.clone().or_else(|| default_file(around)) else { return };
+        let by_default = || default_file(around).filter(|_| !flags.per_user);
+        let Some(config) = flags.config.clone().or_else(by_default) else { return };
         if config.is_file() || flags.config.is_some() {
             self.add_file(&config);
         }
@@ -148,6 +150,18 @@ impl RawConfig {
                 Ok(None) => {}
                 Err(()) => self.refuse(Source::Variable(name), key, "is not UTF-8".to_owned()),
             }
+        }
+    }
+
+    fn add_per_user(&mut self, flags: &Flags) {
+        if !flags.per_user {
+            return;
+        }
+        // Nobody else may connect, and several users' agents must not meet at an address.
+        for (key, text) in
+            [("socket.mode", "0600"), ("admin.listen", ""), ("relay.listen", ""), ("gateway.listen", "")]
+        {
+            self.put(key, text, Source::Flag("--per-user"));
         }
     }
 

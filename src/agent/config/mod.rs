@@ -57,6 +57,8 @@ pub struct Flags {
     pub gateway: Option<String>,
     /// `gateway.provider_url`.
     pub provider_url: Option<String>,
+    /// For one user's applications, with nothing but the Unix socket and no file unless `config` is one.
+    pub per_user: bool,
     /// Send to the embedded stand-in instead of any upstream.
     pub sandbox: Option<SandboxFlags>,
 }
@@ -91,6 +93,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Delivery.
     pub drain: DrainConfig,
+    /// Whether it is an agent of one user's applications, which hand over their keys.
+    pub per_user: bool,
     /// Upstreams and their keys, by name; `default` is always there.
     pub profiles: Vec<ProfileConfig>,
     /// What is logged, and how.
@@ -121,7 +125,8 @@ impl Config {
         if !problems.is_empty() {
             return Err(ConfigError { problems });
         }
-        for ProfileConfig { name, .. } in config.profiles.iter().filter(|profile| profile.key.is_none()) {
+        let keyless = config.profiles.iter().filter(|profile| profile.key.is_none() && !config.per_user);
+        for ProfileConfig { name, .. } in keyless {
             config.warnings.push(format!("profile {name} has no API key: its events are kept, not sent"));
         }
         Ok(config)
@@ -157,6 +162,7 @@ impl Config {
             admin,
             store,
             drain,
+            per_user: flags.per_user,
             profiles,
             logging,
             entries,

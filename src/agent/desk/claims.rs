@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{Claimed, DURABLE_TIME_MAX, DeskError, FOLLOW_TIME_MAX};
-use crate::relay::CLAIMABLE_PREFIX;
+use crate::tenant::CLAIMABLE_PREFIX;
 
 /// Most claims: with names of 64 bytes each they fit a value of 4 KiB in the log. A fleet with more
 /// unknown keys has profiles to configure.

@@ -26,6 +26,7 @@ use crate::drain::Reason;
 use crate::intake::{Admission, Admitted, Door, PROFILE_UNUSABLE};
 use crate::queue::{DeadLetter, Lane, NewRecord};
 use crate::tasks;
+use crate::tenant::Tenants;
 
 /// The attempt in a retry's key; the module says why there is no second.
 const ATTEMPT: u64 = 1;
@@ -195,7 +196,7 @@ impl Desk {
     /// came with, but for no other.
     fn door_of(&self, profile: &std::sync::Arc<str>) -> Door {
         let own = is_unknown_key(profile).then(|| profile.clone());
-        Door::new(self.profiles.iter().cloned().chain(own).collect())
+        Door::new(Tenants::by_name(self.profiles.iter().cloned().chain(own)))
     }
 }
 

@@ -30,8 +30,8 @@ pub(super) struct Batch {
 #[derive(Debug, Default)]
 pub(super) struct Receipt {
     slots: Vec<Slot>,
-    /// The refusals' answers, one after the other.
-    refusals: Vec<u8>,
+    /// Answers that are known already, refusals above all, one after the other.
+    said: Vec<u8>,
     /// How many of the records are refused events, to be kept as dead letters: all or none.
     letters: usize,
 }
@@ -40,8 +40,8 @@ pub(super) struct Receipt {
 enum Slot {
     /// The next record of the batch.
     Event { said: Said, seen: Seen },
-    /// A refusal of this many bytes.
-    Refusal { bytes: usize },
+    /// An answer of this many bytes that is known already.
+    Said { bytes: usize },
 }
 
 /// How an event's sender will recognise its answer.
@@ -63,7 +63,7 @@ impl Batch {
 
     /// Bytes of the bodies and answers in it.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes + self.receipt.refusals.len()
+        self.bytes + self.receipt.said.len()
     }
 
     /// Whether `record` can be appended with what is in it already.
@@ -93,11 +93,17 @@ impl Batch {
     pub(super) fn refusal(&mut self, n: Option<u64>, refusal: &Refusal, observer: &dyn Observer) {
         let code = refusal.code.into();
         let field = refusal.field.as_deref().map(clipped);
-        let answer = Answer::Refused { n, code, field, message: clipped(&refusal.message) };
-        let before = self.receipt.refusals.len();
-        answer.write(&mut self.receipt.refusals);
-        self.receipt.slots.push(Slot::Refusal { bytes: self.receipt.refusals.len() - before });
+        self.say(&Answer::Refused { n, code, field, message: clipped(&refusal.message) });
         observer.refused(code);
+    }
+
+    /// Adds an answer that is known already.
+    pub(super) fn say(&mut self, answer: &Answer<'_>) {
+        let said = &mut self.receipt.said;
+        let before = said.len();
+        answer.write(said);
+        let bytes = said.len() - before;
+        self.receipt.slots.push(Slot::Said { bytes });
     }
 
     /// The records, and what to say when they are appended.
@@ -120,7 +126,7 @@ impl Receipt {
     ) {
         if self.letters > 0 {
             count_letters(self.letters, &result, observer);
-            out.extend_from_slice(&self.refusals);
+            out.extend_from_slice(&self.said);
             return;
         }
         let (appended, error) = match result {
@@ -128,15 +134,15 @@ impl Receipt {
             Err(error) => (Vec::new(), Some(error)),
         };
         let mut appended = appended.into_iter();
-        let mut refusals = self.refusals.as_slice();
+        let mut all_said = self.said.as_slice();
         let mut settled = None;
         for slot in self.slots {
             let (said, seen) = match slot {
                 Slot::Event { said, seen } => (said, seen),
-                Slot::Refusal { bytes } => {
-                    let (refusal, rest) = refusals.split_at(bytes);
-                    out.extend_from_slice(refusal);
-                    refusals = rest;
+                Slot::Said { bytes } => {
+                    let (answer, rest) = all_said.split_at(bytes);
+                    out.extend_from_slice(answer);
+                    all_said = rest;
                     continue;
                 }
             };

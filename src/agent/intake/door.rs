@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use revenium_event::limits::BODY_BYTES_MAX;
+use revenium_event::line::holds_key;
 use revenium_event::{
     Frozen, Identity, Kind, Minted, Refusal, RefusalCode, freeze, freeze_body, profile_is_valid,
 };
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 use super::observer::Seen;
 use crate::queue::{DeadNote, Lane, NewRecord, ProducerId};
+use crate::tenant::{NoTenant, Tenants};
 
 /// Reason code of a dead letter that was refused at intake.
 pub const DEAD_REASON_REFUSED_AT_INTAKE: u8 = 2;
@@ -37,11 +39,11 @@ pub const PROFILE_UNUSABLE: &str = "_unusable";
 /// a lane for good, and names are the senders'. Further ones are kept as unusable; their events name them.
 const STRANGERS_MAX: usize = 64;
 
-/// Where events come in: which profiles there are.
+/// Where events come in: whose they may be.
 #[derive(Debug, Clone)]
 pub struct Door {
-    profiles: Arc<[Arc<str>]>,
-    /// Names that are not configured and were met.
+    tenants: Arc<Tenants>,
+    /// Names that are nobody's and were met.
     strangers: Arc<Mutex<BTreeSet<String>>>,
 }
 
@@ -75,9 +77,14 @@ pub struct Turned {
 }
 
 impl Door {
-    /// A door to these profiles.
-    pub fn new(profiles: Vec<Arc<str>>) -> Self {
-        Self { profiles: profiles.into(), strangers: Arc::default() }
+    /// A door for these.
+    pub fn new(tenants: Arc<Tenants>) -> Self {
+        Self { tenants, strangers: Arc::default() }
+    }
+
+    /// Whose events there are.
+    pub(super) fn tenants(&self) -> &Tenants {
+        &self.tenants
     }
 
     /// Makes records of a line: an event, or the facts of a call. `profile` is what the connection asked
@@ -95,10 +102,17 @@ impl Door {
         };
         let (event, parts) = frozen;
         let wanted = event.profile.as_deref().or(profile).unwrap_or(PROFILE_DEFAULT);
-        let Some(known) = self.profiles.iter().find(|known| &***known == wanted) else {
-            return Err(self.refuse(line, identity, profile, minted, self.unknown(wanted)));
+        let known = match self.tenants.of_name(wanted) {
+            Ok(known) => known,
+            Err(NoTenant::TooMany) => return Err(Turned { refusal: no_room(wanted), letter: None }),
+            Err(_) => return Err(self.refuse(line, identity, profile, minted, self.unknown(wanted))),
         };
-        let made = |frozen, identity| admitted(frozen, Arc::clone(known), identity, minted);
+        // Whose key it is by now must not make other bytes of a resend: what was named counts.
+        let named = wanted.to_owned();
+        let made = |frozen: Frozen, identity| {
+            let fingerprint = for_profile(frozen.fingerprint, &named);
+            admitted(Frozen { fingerprint, ..frozen }, known.clone(), identity, minted)
+        };
         // Their keys are made of the event's, and are all that they are known by: its number is its own.
         let parts = parts.into_iter().map(|part| part_of(made(part, &Identity::Body))).collect();
         Ok(Admission { event: made(event, identity), parts })
@@ -115,7 +129,10 @@ impl Door {
         minted: &Minted,
     ) -> Result<Admitted, Turned> {
         match freeze_body(kind, body, identity, minted) {
-            Ok(frozen) => Ok(admitted(frozen, Arc::clone(&lane.profile), identity, minted)),
+            Ok(frozen) => {
+                let fingerprint = for_profile(frozen.fingerprint, &lane.profile);
+                Ok(admitted(Frozen { fingerprint, ..frozen }, lane.profile.clone(), identity, minted))
+            }
             Err(refusal) => Err(Self::refuse_body(lane, body, identity, minted, refusal)),
         }
     }
@@ -153,7 +170,7 @@ impl Door {
 
     /// Whether the profile is configured, or among the few strangers that may have a lane.
     fn knows(&self, name: &str) -> bool {
-        if self.profiles.iter().any(|known| &**known == name) {
+        if self.tenants.of_name(name).is_ok() {
             return true;
         }
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,7 +180,7 @@ impl Door {
     fn unknown(&self, wanted: &str) -> Refusal {
         // Names are listed up to a length that a person reads.
         let mut names = String::new();
-        for name in self.profiles.iter() {
+        for name in self.tenants.configured() {
             if names.len() > 200 {
                 names.push_str(", …");
                 break;
@@ -174,6 +191,13 @@ impl Door {
         let message = format!("profile {wanted} is not configured here; there is {names}");
         Refusal { code: RefusalCode::Invalid, field: Some(Cow::Borrowed("profile")), message }
     }
+}
+
+fn no_room(wanted: &str) -> Refusal {
+    let message = format!(
+        "{wanted} is of one API key too many that no profile of this agent has; configure them, or claim their profiles"
+    );
+    Refusal { code: RefusalCode::Full, field: Some(Cow::Borrowed("profile")), message }
 }
 
 /// The event of a line, and what is billed beside it. Only facts of a call make more than one.
@@ -188,13 +212,12 @@ fn events(line: &[u8], identity: &Identity<'_>, minted: &Minted) -> Result<(Froz
 
 fn admitted(frozen: Frozen, profile: Arc<str>, identity: &Identity<'_>, minted: &Minted) -> Admitted {
     let seen = Seen { kind: frozen.kind, tokens: frozen.tokens };
-    let fingerprint = for_profile(frozen.fingerprint, &profile);
     let record = NewRecord {
         lane: Lane { profile, route: frozen.kind.code() },
         key: frozen.idempotency_key.into(),
         number: number(identity),
         key_is_identity: frozen.key_is_identity,
-        fingerprint,
+        fingerprint: frozen.fingerprint,
         received_at_ms: minted.now_ms,
         body: frozen.body.into(),
         dead: None,
@@ -257,9 +280,10 @@ fn turn(
 }
 
 /// Only what is JSON can be mended by a person, and only what is not too large fits. What came of it may be
-/// too large although it is not.
+/// too large although it is not. A key is never kept with what people look at.
 fn may_be_kept(event: &[u8], refusal: &Refusal) -> bool {
-    (refusal.code != RefusalCode::TooLarge || event.len() <= BODY_BYTES_MAX)
+    !holds_key(event)
+        && (refusal.code != RefusalCode::TooLarge || event.len() <= BODY_BYTES_MAX)
         && serde_json::from_slice::<serde::de::IgnoredAny>(event).is_ok()
 }
 

@@ -75,7 +75,7 @@ struct Pause {
 
 impl<Q: Queue> Server<Q> {
     fn new(listener: Listener, queue: Arc<Q>, settings: Settings, observer: Arc<dyn Observer>) -> Self {
-        let Settings { allow, profiles, limits, .. } = settings;
+        let Settings { allow, tenants, limits, .. } = settings;
         let units = (limits.in_flight_bytes_total_max / BUDGET_UNIT_BYTES).min(Semaphore::MAX_PERMITS);
         Self {
             listener,
@@ -83,7 +83,7 @@ impl<Q: Queue> Server<Q> {
             seats: Seats::new(&limits),
             shared: Arc::new(Shared {
                 queue,
-                door: Door::new(profiles),
+                door: Door::new(tenants),
                 observer,
                 budget: Semaphore::new(units),
                 limits,

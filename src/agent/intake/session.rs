@@ -3,14 +3,16 @@
 //! A hello comes first or not at all. It needs no answer, unless it cannot be honoured: then it
 //! gets a refusal and nothing after it is read, since what follows would be numbered or billed
 //! otherwise than its sender meant. With a producer in it every event has its number, without
-//! one none has. Blank lines mean nothing and get no answer. Pure, apart from what it counts and logs.
+//! one none has. Blank lines mean nothing and get no answer. A key that is at hand is asked for if it is of
+//! use; a line that hands one over is for the keyring, or refused, and nothing of it is kept or told elsewhere.
+//! Pure, apart from that, and what it counts and logs.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::iter;
 
 use revenium_event::limits::LINE_BYTES_MAX;
-use revenium_event::line::{self, Hello, Line};
+use revenium_event::line::{self, Answer, Code, Hello, KeyLine, Line};
 use revenium_event::{Identity, Minted, Producer, Refusal, RefusalCode};
 use tokio::time::Instant;
 use tracing::warn;
@@ -68,12 +70,16 @@ impl Session {
         let is_first = !std::mem::replace(&mut self.has_begun, true);
         match line::parse(line) {
             Ok(Line::Event { n, event }) => self.event(n, &event, desk, batches),
-            Ok(Line::Hello(hello)) if is_first => self.hello(hello),
+            Ok(Line::Hello(hello)) if is_first => self.hello(hello, desk, batches),
+            Ok(Line::Key(key)) => self.key(&key, desk, batches),
             Ok(Line::Hello(_)) => {
                 let refusal = invalid("hello", "hello must be the first line of its connection");
                 end(&refusal, desk, batches)
             }
             Err(refusal) if is_about_hello(line, &refusal) => end(&refusal, desk, batches),
+            Err(refusal) if refusal.field.as_deref() == Some("key") => {
+                refuse_key(Code::Invalid, "key", &refusal.message, batches)
+            }
             Err(refusal) => self.refuse(None, line, refusal, desk, batches),
         }
     }
@@ -112,10 +118,33 @@ impl Session {
         open(batches).refusal(None, &refusal, desk.observer);
     }
 
-    fn hello(&mut self, hello: Hello) -> Flow {
-        self.producer = hello.producer;
-        self.profile = hello.profile;
+    fn hello(&mut self, hello: Hello, desk: &Desk<'_>, batches: &mut VecDeque<Batch>) -> Flow {
+        let Hello { producer, profile, key_at_hand, url, .. } = hello;
+        (self.producer, self.profile) = (producer, profile);
+        let wants = |profile: &str| {
+            let keyring = desk.door.tenants().keyring_for(profile);
+            keyring.is_some_and(|keyring| keyring.wants(profile, url.as_deref(), desk.seat.uid()))
+        };
+        if key_at_hand && self.profile.as_deref().is_some_and(wants) {
+            open(batches).say(&Answer::WantKey);
+        }
         Flow::On
+    }
+
+    fn key(&mut self, key: &KeyLine<'_>, desk: &Desk<'_>, batches: &mut VecDeque<Batch>) -> Flow {
+        let Some(profile) = self.profile.as_deref() else {
+            let message = "no hello has named the profile key-<fingerprint> that this key is of";
+            return refuse_key(Code::Invalid, "key", message, batches);
+        };
+        let Some(keyring) = desk.door.tenants().keyring_for(profile) else {
+            let message = "this agent has its keys from its configuration, and takes none here";
+            return refuse_key(Code::Denied, "key", message, batches);
+        };
+        // On the disk before any later line of this connection is acknowledged. Rare, so it may block.
+        match keyring.take(profile, key, desk.seat.uid()) {
+            Ok(()) => Flow::On,
+            Err(refused) => refuse_key(refused.code(), refused.field(), &crate::chain(&refused), batches),
+        }
     }
 
     fn event(
@@ -187,6 +216,13 @@ fn turn_away(n: Option<u64>, turned: Turned, desk: &Desk<'_>, batches: &mut VecD
     batch.refusal(n, &refusal, desk.observer);
 }
 
+/// Refuses a key. It is no event: nothing of it is counted, logged or kept.
+fn refuse_key(code: Code, field: &'static str, message: &str, batches: &mut VecDeque<Batch>) -> Flow {
+    let (field, message) = (Some(field.into()), message.into());
+    open(batches).say(&Answer::Refused { n: None, code, field, message });
+    Flow::On
+}
+
 fn end(refusal: &Refusal, desk: &Desk<'_>, batches: &mut VecDeque<Batch>) -> Flow {
     note(refusal, desk);
     open(batches).refusal(None, refusal, desk.observer);
@@ -204,6 +240,7 @@ fn note(refusal: &Refusal, desk: &Desk<'_>) {
         let code = match refusal.code {
             RefusalCode::Invalid => "invalid",
             RefusalCode::TooLarge => "too_large",
+            RefusalCode::Full => "full",
         };
         warn!(uid = desk.seat.uid(), code, field, "an event was refused, and its sender told why");
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::peer::Allow;
+use crate::tenant::Tenants;
 
 /// What the intake needs to know, validated by its caller.
 #[derive(Debug, Clone)]
@@ -15,8 +16,8 @@ pub struct Settings {
     pub mode: u32,
     /// Who may connect.
     pub allow: Allow,
-    /// The configured profiles. An event for any other is refused at the door.
-    pub profiles: Vec<Arc<str>>,
+    /// Whose events there are. One for anybody else is refused at the door.
+    pub tenants: Arc<Tenants>,
     /// The bounds.
     pub limits: Limits,
 }

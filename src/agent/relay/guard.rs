@@ -89,12 +89,14 @@ mod tests {
     use hyper::header::HeaderValue;
 
     use super::*;
-    use crate::relay::{Limits, Tenants};
+    use crate::relay::Limits;
     use crate::secret::Secret;
+    use crate::tenant::Tenants;
 
     fn settings(token: Option<&str>) -> Settings {
         Settings {
-            tenants: Tenants::new(Vec::new(), false, Vec::<&str>::new()),
+            tenants: Tenants::by_name([]),
+            is_strict: false,
             token: token.map(Secret::new),
             hosts: vec!["relay.internal".to_owned()],
             instance: "me".into(),

@@ -20,9 +20,9 @@ use super::answer::{Answer, Problem, created};
 use super::guard;
 use super::route;
 use super::settings::Settings;
-use super::tenant::NoTenant;
 use crate::intake::{Bucket, Door, Observer, Turned, unix_ms};
 use crate::queue::{AppendError, Appended, Lane, NewRecord, Queue};
+use crate::tenant::{NoTenant, Tenants};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const BEARER: &[u8] = b"bearer ";
@@ -56,7 +56,8 @@ impl<Q: Queue> Desk<Q> {
         let now = Instant::now();
         Self {
             queue,
-            door: Door::new(Vec::new()),
+            // Bodies come with their lane.
+            door: Door::new(Tenants::by_name([])),
             bodies: Semaphore::new((limits.bodies_bytes_max / BUDGET_UNIT_BYTES).min(Semaphore::MAX_PERMITS)),
             kept_refusals: Mutex::new(Bucket::new(
                 limits.kept_refusals_per_second_max,
@@ -117,22 +118,14 @@ impl<Q: Queue> Desk<Q> {
     /// The profile of the request's API key.
     fn profile(&self, headers: &HeaderMap) -> Result<Arc<str>, Problem> {
         let key = api_key(headers)?;
-        let tenant = self.settings.tenants.of_key(key).map_err(|none| match none {
+        self.settings.tenants.of_key(key, self.settings.is_strict).map_err(|none| match none {
             NoTenant::Missing => Problem::new(401, "unauthorized", "send x-api-key"),
             NoTenant::Unknown => Problem::new(401, "unauthorized", "no profile of this agent has this API key"),
             NoTenant::TooMany => Problem::full(
                 "unknown_keys",
                 "too many API keys that no profile of this agent has; configure them, or claim their profiles",
             ),
-        })?;
-        if tenant.is_new {
-            let profile = &*tenant.profile;
-            warn!(
-                profile,
-                "events came with an API key that no profile has; they are kept until `revenium-agent profile claim`"
-            );
-        }
-        Ok(tenant.profile)
+        })
     }
 
     /// Reads the body, within its bounds. The permit is its part of the memory of all; a body that is no

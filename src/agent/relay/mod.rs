@@ -21,10 +21,8 @@ mod handler;
 mod route;
 mod serve;
 mod settings;
-mod tenant;
 #[cfg(test)]
 mod tests;
 
 pub use serve::serve;
 pub use settings::{Limits, Settings};
-pub use tenant::{CLAIMABLE_PREFIX, Tenants};

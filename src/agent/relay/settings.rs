@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::tenant::Tenants;
 use crate::secret::Secret;
+use crate::tenant::Tenants;
 
 /// What the relay needs to know, validated by its caller.
 #[derive(Debug)]
 pub struct Settings {
     /// Whose key is whose.
-    pub tenants: Tenants,
+    pub tenants: Arc<Tenants>,
+    /// Whether a key that no profile has is refused, and no key as well.
+    pub is_strict: bool,
     /// What clients must show, if anything.
     pub token: Option<Secret>,
     /// Names by which it may be called, beside `localhost` and addresses; in lower case.

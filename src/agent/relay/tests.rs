@@ -10,10 +10,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Limits, Settings, Tenants, serve};
+use super::{Limits, Settings, serve};
 use crate::intake::tests::fake::{FakeQueue, Tally};
 use crate::queue::*;
-use crate::{tasks::Stop, web::Waiting::Ours};
+use crate::{tasks::Stop, tenant::Tenants, web::Waiting::Ours};
 
 const COMPLETIONS: &str = "/meter/v2/ai/completions";
 const EVENT: &str =
@@ -40,11 +40,12 @@ impl Rig {
 impl<Q: Queue> Rig<Q> {
     async fn before(queue: Arc<Q>, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let (address, hosts) = (listener.local_addr().unwrap(), Vec::new());
         let settings = Settings {
-            tenants: Tenants::new(Vec::new(), false, Vec::<&str>::new()),
+            tenants: Tenants::by_name([]),
+            is_strict: false,
             token: None,
-            hosts: Vec::new(),
+            hosts,
             instance: "me".into(),
             limits,
         };

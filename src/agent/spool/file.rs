@@ -283,7 +283,7 @@ fn first_line(line: &[u8], producer: Producer) -> Result<Hello, String> {
     match line::parse(line) {
         Ok(Line::Hello(hello)) if hello.producer == Some(producer) => Ok(hello),
         Ok(Line::Hello(_)) => Err("its hello names another producer than its name".to_owned()),
-        Ok(Line::Event { .. }) => Err("its first line is no hello".to_owned()),
+        Ok(Line::Event { .. } | Line::Key(_)) => Err("its first line is no hello".to_owned()),
         Err(refusal) => Err(format!("its first line is no hello: {}", refusal.message)),
     }
 }
@@ -293,6 +293,7 @@ fn event(line: &[u8], last: Option<u64>, first: u64) -> Result<(u64, Cow<'_, [u8
         Ok(Line::Event { n: Some(n), event }) => (n, event),
         Ok(Line::Event { n: None, .. }) => return Err("it has no number".to_owned()),
         Ok(Line::Hello(_)) => return Err("a hello is only the first line".to_owned()),
+        Ok(Line::Key(_)) => return Err("a key is handed over on the socket only".to_owned()),
         Err(refusal) => return Err(refusal.message),
     };
     if n < first {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use revenium_event::line::Code;
-use revenium_event::{Identity, Warning};
+use revenium_event::{Identity, RefusalCode, Warning};
 
 use super::file::{Entry, Lines, NotOpened, Place, SpoolFile};
 use super::folder::{Folder, Found};
@@ -72,6 +72,9 @@ pub(super) enum Later {
     /// The log takes nothing now.
     #[error("{0}")]
     Append(AppendError),
+    /// There is no room for an event.
+    #[error("{0}")]
+    Room(String),
     /// There is no room for its bad lines.
     #[error("its bad lines cannot be kept: {0}")]
     Keep(KeepError),
@@ -284,6 +287,9 @@ impl<Q> Reading<'_, Q> {
             }
             Err(Turned { refusal, letter: Some(letter) }) => {
                 self.add(*letter, Item::Refused(refusal.code.into()));
+            }
+            Err(Turned { refusal, letter: None }) if refusal.code == RefusalCode::Full => {
+                return Err(Later::Room(refusal.message));
             }
             // Not JSON, or too large for the log: no dead letter can hold it.
             Err(Turned { letter: None, .. }) => return self.keep(place),

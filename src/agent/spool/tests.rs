@@ -10,6 +10,7 @@ use revenium_event::Producer;
 use super::*;
 use crate::intake::tests::fake::{FakeQueue, Tally};
 use crate::intake::tests::line;
+use crate::tenant::Tenants;
 
 const PRODUCER: Producer = Producer::from_bytes([1; 16]);
 
@@ -26,7 +27,7 @@ impl Rig {
         let (queue, tally) = (Arc::<FakeQueue>::default(), Arc::<Tally>::default());
         let desk = Desk {
             queue: queue.clone(),
-            door: Door::new(vec!["default".into()]),
+            door: Door::new(Tenants::by_name(["default".into()])),
             allow: Allow::new(vec![], vec![]),
             observer: tally.clone(),
             keep: Keep::new(dir.path().join("quarantine"), quarantine_bytes_max),

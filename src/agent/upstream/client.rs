@@ -49,6 +49,8 @@ pub struct Options {
     pub proxy: Option<String>,
     /// Certificates in PEM to trust besides the system's.
     pub ca_pem: Option<Vec<u8>>,
+    /// Whether an upstream of this machine may come later, by [`Client::to`].
+    pub may_be_loopback: bool,
     /// Longest wait for a connection, TLS included.
     pub connect_timeout: Duration,
     /// Longest exchange, from the first byte sent to the last one read.
@@ -63,6 +65,7 @@ impl Options {
             user_agent: concat!("revenium-agent/", env!("CARGO_PKG_VERSION")).to_owned(),
             proxy: None,
             ca_pem: None,
+            may_be_loopback: false,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
         }
@@ -107,6 +110,7 @@ struct Shared {
     loopback: reqwest::Client,
     /// Headers of every request.
     headers: HeaderMap,
+    route_of: RouteOf,
     routes: HashMap<Arc<str>, Routes>,
 }
 
@@ -130,23 +134,34 @@ impl Client {
         ]);
         let builder = builder(options)?;
         let http = builder.build().map_err(ClientError::Tls)?;
-        let loopback = match (&options.proxy, targets.iter().any(|target| target.base.is_plain_loopback())) {
+        let is_loopback = |target: &Target| target.base.is_plain_loopback();
+        let loopback = match (&options.proxy, options.may_be_loopback || targets.iter().any(is_loopback)) {
             (None, true) => self::builder(options)?.no_proxy().build().map_err(ClientError::Tls)?,
             _ => http.clone(),
         };
         let routes = targets.iter().map(|target| (target.profile.clone(), Routes::new(target, route_of)));
         let routes = routes.collect();
-        Ok(Self { shared: Arc::new(Shared { http, loopback, headers, routes }) })
+        Ok(Self { shared: Arc::new(Shared { http, loopback, headers, route_of, routes }) })
+    }
+
+    /// The same client, over the same connections, for these as well.
+    pub fn to(&self, targets: &[Target]) -> Self {
+        let route_of = self.shared.route_of;
+        self.and(targets.iter().map(|target| (target.profile.clone(), Routes::new(target, route_of))))
     }
 
     /// The same client, over the same connections, for more profiles: each goes where another one
     /// does. One that is to go where an unknown one does is left out.
     pub fn with(&self, more: impl IntoIterator<Item = (Arc<str>, Arc<str>)>) -> Self {
-        let Shared { http, loopback, headers, routes } = &*self.shared;
-        let more = more.into_iter().filter_map(|(name, like)| Some((name, routes.get(&like)?.clone())));
+        let routes = &self.shared.routes;
+        self.and(more.into_iter().filter_map(|(name, like)| Some((name, routes.get(&like)?.clone()))))
+    }
+
+    fn and(&self, more: impl Iterator<Item = (Arc<str>, Routes)>) -> Self {
+        let Shared { http, loopback, headers, route_of, routes } = &*self.shared;
         let routes = routes.iter().map(|(name, of)| (name.clone(), of.clone())).chain(more).collect();
         let (http, loopback, headers) = (http.clone(), loopback.clone(), headers.clone());
-        Self { shared: Arc::new(Shared { http, loopback, headers, routes }) }
+        Self { shared: Arc::new(Shared { http, loopback, headers, route_of: *route_of, routes }) }
     }
 }
 

@@ -66,7 +66,12 @@ impl Carrier {
     }
 
     pub(super) fn hello(&self, producer: Producer) -> Hello {
-        Hello { v: VERSION, producer: Some(producer), profile: self.core.config.profile.clone() }
+        Hello {
+            v: VERSION,
+            producer: Some(producer),
+            profile: self.core.config.profile.clone(),
+            ..Hello::default()
+        }
     }
 
     pub(super) fn lost(&mut self, now: Instant) {

@@ -164,7 +164,9 @@ impl<'a> Talk<'a> {
                         _ => self.deferred.push((n, line)),
                     }
                 }
-                Ok(Answer::Ok { .. }) => return Err(io::Error::other("the agent answered without a number")),
+                Ok(Answer::Ok { .. } | Answer::WantKey) => {
+                    return Err(io::Error::other("the agent answered without a number"));
+                }
                 Err(error) => return Err(io::Error::other(error.message)),
             }
         }

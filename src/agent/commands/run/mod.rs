@@ -57,6 +57,7 @@ fn run_for(service: &Service, sockets: Sockets, args: &RunArgs) -> Result<Exit, 
     let mut flags = cli::flags(&args.config, &args.listen);
     // Its address is part of the configuration.
     let sandbox = if args.sandbox { Some(runtime.block_on(sandbox::Prepared::new())?) } else { None };
+    flags.per_user = args.per_user;
     flags.sandbox = sandbox.as_ref().map(sandbox::Prepared::flags);
     let config = Config::load(&flags, &Surroundings::of_process())
         .or_exit(Exit::Config, "the configuration cannot be used")?;

@@ -19,12 +19,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use revenium_store::Store;
+use tokio::sync::watch;
+
 use super::Shell;
 use super::sandbox::StandIn;
 use crate::desk::{Claims, Desk};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure, OrExit};
+use crate::keyring::Keyring;
 use crate::systemd::Sockets;
 use crate::tasks::Tasks;
+use crate::tenant::Tenants;
 
 /// What must report `ready` on the board before `/readyz` answers 200.
 pub(super) const NAMES: [&str; 5] = [log::LOG, log::INDEX, intake::SOCKET, relay::RELAY, gateway::GATEWAY];
@@ -32,8 +37,11 @@ pub(super) const NAMES: [&str; 5] = [log::LOG, log::INDEX, intake::SOCKET, relay
 /// Where bad lines of spool files are kept, in the data directory.
 pub(crate) use spool::QUARANTINE as SPOOL_QUARANTINE;
 
+/// Where keys are kept that clients hand over, in the data directory.
+const KEYS: &str = "keys";
+
 /// What the parts make in the data directory.
-pub(crate) const FOLDERS: [&str; 2] = [log::DIR, spool::QUARANTINE];
+pub(crate) const FOLDERS: [&str; 3] = [log::DIR, spool::QUARANTINE, KEYS];
 
 pub(crate) use gateway::{provider, settings as gateway_settings};
 
@@ -64,11 +72,32 @@ pub(super) async fn start(
     let configured: Vec<Arc<str>> =
         shell.config.profiles.iter().map(|profile| profile.name.as_str().into()).collect();
     let claims = Arc::new(Claims::open(&store, configured.clone()));
-    drain::start(shell, &store, claims.follow(), tasks)?;
+    let keyring = keyring(shell)?;
+    drain::start(shell, &store, claims.follow(), keyring.as_deref(), tasks)?;
     shell.board.attach_desk(Desk::new(store.clone(), configured, claims));
-    let relay = relay::start(shell, &store, sockets, tasks)?;
-    let socket = intake::start(shell, store.clone(), sockets, tasks)?;
-    spool::start(shell, store, tasks);
+    let tenants = tenants(shell, &store, keyring);
+    let relay = relay::start(shell, &store, &tenants, sockets, tasks)?;
+    let socket = intake::start(shell, store.clone(), &tenants, sockets, tasks)?;
+    spool::start(shell, store, tenants, tasks);
     let gateway = gateway::start(shell, &socket, tasks)?;
     Ok(Ways { socket: Some(socket), relay, gateway })
+}
+
+/// The keys that clients hand over, of an agent to which they may.
+fn keyring(shell: &Shell) -> Result<Option<Arc<Keyring>>, Failure> {
+    if !shell.config.per_user {
+        return Ok(None);
+    }
+    let dir = shell.config.data_dir.join(KEYS);
+    let context = format!("cannot use the keys in {}", dir.display());
+    Keyring::open(dir).or_exit(Exit::Io, context).map(|keyring| Some(Arc::new(keyring)))
+}
+
+/// Whose events there are, for all ways in.
+fn tenants(shell: &Shell, store: &Store, keyring: Option<Arc<Keyring>>) -> Arc<Tenants> {
+    let key = |name: &String| shell.keys.get(name).cloned().unwrap_or_else(|| watch::channel(None).1);
+    let profiles = shell.config.profiles.iter();
+    let profiles = profiles.map(|profile| (profile.name.as_str().into(), key(&profile.name))).collect();
+    let met = store.lanes().into_iter().map(|lane| lane.lane.profile);
+    Arc::new(Tenants::new(profiles, keyring, met))
 }

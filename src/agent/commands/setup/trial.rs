@@ -38,7 +38,7 @@ pub(super) fn send(config: &Config, profile: &ProfileConfig) -> Result<Trial, Fa
     let key = upstream::api_key(&key);
     let key = key.ok_or_else(|| Failure::new(Exit::Bug, "the key was checked and cannot be sent"))?;
     let instance = Uuid::new_v4().simple().to_string();
-    let client = upstream::client(std::slice::from_ref(profile), &config.drain, &instance)?;
+    let client = upstream::client(std::slice::from_ref(profile), &config.drain, &instance, false)?;
     let record = record(profile)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let answer = runtime.or_exit(Exit::Io, "cannot start the runtime")?.block_on(async {

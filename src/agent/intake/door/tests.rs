@@ -9,7 +9,7 @@ const GOOD: &[u8] =
 const MINTED: Minted = Minted { now_ms: 1_795_000_000_000, random: [7; 16] };
 
 fn door() -> Door {
-    Door::new(vec!["default".into(), "team-a".into()])
+    Door::new(Tenants::by_name(["default".into(), "team-a".into()]))
 }
 
 fn with(member: &str) -> Vec<u8> {

@@ -65,7 +65,7 @@ async fn numbered_events_get_one_answer_a_batch() {
     let mut client = rig.connect().await;
     let events: String = (1..=100).map(|n| numbered(n, n)).collect();
     let mut hello = Vec::new();
-    Hello { v: 1, producer: Some(PRODUCER), profile: None }.write(&mut hello);
+    Hello { v: 1, producer: Some(PRODUCER), ..Hello::default() }.write(&mut hello);
     client.send([&hello, events.as_bytes()].concat()).await;
     assert_eq!(client.answer().await, Said::Upto(100));
     let records = rig.queue.stored();

@@ -7,6 +7,7 @@ mod answers;
 mod binding;
 mod bounds;
 pub(crate) mod fake;
+mod keys;
 mod lifecycle;
 mod profiles;
 
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::{Allow, Limits, Listener, Served, Settings, serve};
+use crate::tenant::Tenants;
 use fake::{FakeQueue, Tally};
 
 /// How long a stop may take in tests; with a paused clock, however long it is, it is no time.
@@ -48,13 +50,17 @@ impl Rig {
 
     /// An intake at a socket and before a queue that were there before it, as after a restart.
     pub(crate) fn at(dir: tempfile::TempDir, queue: Arc<FakeQueue>, limits: Limits, allow: Allow) -> Self {
-        let settings = Settings {
-            path: dir.path().join("agent.sock"),
-            mode: 0o600,
-            allow,
-            profiles: vec!["default".into(), "team-a".into()],
-            limits,
-        };
+        Self::of(dir, queue, limits, allow, Tenants::by_name(["default".into(), "team-a".into()]))
+    }
+
+    fn of(
+        dir: tempfile::TempDir,
+        queue: Arc<FakeQueue>,
+        limits: Limits,
+        allow: Allow,
+        tenants: Arc<Tenants>,
+    ) -> Self {
+        let settings = Settings { path: dir.path().join("agent.sock"), mode: 0o600, allow, tenants, limits };
         let tally = Arc::new(Tally::default());
         let listener = Listener::bind(&settings.path, settings.mode, settings.limits.backlog).unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -109,7 +115,7 @@ impl Client {
 
     async fn hello(&mut self) {
         let mut line = Vec::new();
-        Hello { v: 1, producer: Some(PRODUCER), profile: None }.write(&mut line);
+        Hello { v: 1, producer: Some(PRODUCER), ..Hello::default() }.write(&mut line);
         self.send(line).await;
     }
 
@@ -154,6 +160,7 @@ impl Client {
 enum Said {
     Ok,
     Upto(u64),
+    WantKey,
     Refused { n: Option<u64>, code: String, field: String },
 }
 
@@ -162,6 +169,7 @@ impl Said {
         match Answer::parse(line.as_bytes()).unwrap() {
             Answer::Ok { .. } => Self::Ok,
             Answer::Durable { upto } => Self::Upto(upto),
+            Answer::WantKey => Self::WantKey,
             Answer::Refused { n, code, field, .. } => Self::Refused {
                 n,
                 code: serde_json::to_value(code).unwrap().as_str().unwrap().to_owned(),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use revenium_event::limits::LINE_BYTES_MAX;
-use revenium_event::line::{Answer, Code, Hello, Line, parse};
+use revenium_event::line::{Answer, Code, Hello, KeyLine, Line, holds_key, parse};
 use revenium_event::{Producer, RefusalCode};
 
 use crate::support::*;
@@ -57,14 +57,80 @@ fn a_number_that_hides_in_an_event_is_refused_when_it_is_frozen() {
 #[test]
 fn a_hello_says_who_numbers_the_lines() {
     let producer = Producer::from_bytes([0xab; 16]);
-    let hello = Hello { v: 1, producer: Some(producer), profile: Some("tenant-b".to_owned()) };
+    let hello =
+        Hello { v: 1, producer: Some(producer), profile: Some("tenant-b".to_owned()), ..Hello::default() };
     let mut line = Vec::new();
     hello.write(&mut line);
     assert!(line.ends_with(b"}\n"));
     assert_eq!(parse(&line), Ok(Line::Hello(hello)));
-    let bare = Hello { v: 1, producer: None, profile: None };
+    let bare = Hello { v: 1, ..Hello::default() };
     assert_eq!(parse(br#"{"hello":{"v":1,"agent":"x"}}"#), Ok(Line::Hello(bare.clone())));
     assert_eq!(parse(br#"{"\u0068ello":{"v":1},"hello":{"v":1,"producer":null}}"#), Ok(Line::Hello(bare)));
+}
+
+#[test]
+fn a_hello_says_that_a_key_is_at_hand_and_for_which_url() {
+    let url = Some("https://api.example".to_owned());
+    let hello = Hello { v: 1, profile: Some("key-0".to_owned()), key_at_hand: true, url, ..Hello::default() };
+    let mut line = Vec::new();
+    hello.write(&mut line);
+    let expected = r#"{"hello":{"v":1,"profile":"key-0","key_at_hand":true,"url":"https://api.example"}}"#;
+    let sorted = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    assert_eq!(sorted(&String::from_utf8_lossy(&line)), sorted(expected));
+    assert_eq!(parse(expected.as_bytes()), Ok(Line::Hello(hello)));
+}
+
+#[test]
+fn a_key_is_handed_over_by_a_line_of_its_own() {
+    let key = |value: &'static str, url: Option<&'static str>| {
+        Ok(Line::Key(KeyLine { value: value.into(), url: url.map(Cow::Borrowed) }))
+    };
+    for (line, expected) in [
+        (r#"{"key":{"value":"rev_1"}}"#, key("rev_1", None)),
+        (
+            r#" {"\u006bey" : {"url":"http://h","value":"rev_\u0031"} }"#,
+            event_of(r#"{"\u006bey" : {"url":"http://h","value":"rev_\u0031"} }"#),
+        ),
+        (r#"{"key":{"url":"http://h","value":"rev_\u0031"}}"#, key("rev_1", Some("http://h"))),
+        (r#"{"key":{"value":"rev_1","url":null}}"#, key("rev_1", None)),
+        // An event may have a member of this name.
+        (r#"{"key":"a","model":"m"}"#, event_of(r#"{"key":"a","model":"m"}"#)),
+        (r#"{"a":{"key":{"value":"x"}}}"#, event_of(r#"{"a":{"key":{"value":"x"}}}"#)),
+    ] {
+        assert_eq!(parse(line.as_bytes()), expected, "{line}");
+    }
+}
+
+fn event_of(line: &str) -> Result<Line<'_>, revenium_event::Refusal> {
+    Ok(Line::Event { n: None, event: Cow::Borrowed(line.as_bytes()) })
+}
+
+#[test]
+fn what_is_wrong_with_a_key_is_told_without_any_of_it() {
+    for line in [
+        r#"{"key":"rev_secret"}"#,
+        r#"{"key":{"value":["rev_secret"]}}"#,
+        r#"{"key":{"value":"rev_secret","url":7}}"#,
+        r#"{"key":{"rev_secret":1}}"#,
+        r#"{"key":{"value":"rev_secret"},"n":1}"#,
+        r#"{"key":{"value":"rev_secret"},"key":{"value":"rev_secret"}}"#,
+    ] {
+        let refusal = parse(line.as_bytes()).expect_err("wrong");
+        assert_eq!(refusal.field.as_deref(), Some("key"), "{line}");
+        assert!(!refusal.message.contains("secret"), "{refusal:?}");
+    }
+    let line = KeyLine { value: "rev_secret".into(), url: None };
+    assert_eq!(format!("{:?}", Line::Key(line)), "Key(***)");
+    // Whatever made such a line an event, nobody may keep it.
+    for (line, holds) in [
+        (r#"{"\u006bey":{"value":"rev_secret"}}"#, true),
+        (r#"{"n":1,"key":{"value":"rev_secret"}}"#, true),
+        (r#"{"model":"m","key":"k"}"#, false),
+        (r#"{"a":{"key":{}}}"#, false),
+        ("[1]", false),
+    ] {
+        assert_eq!(holds_key(line.as_bytes()), holds, "{line}");
+    }
 }
 
 #[test]
@@ -103,6 +169,7 @@ fn answers_are_lines_that_lead_back_to_themselves() {
     let answers = [
         (Answer::Ok { id: "k-1".into() }, r#"{"ok":true,"id":"k-1"}"#),
         (Answer::Durable { upto: 7 }, r#"{"ok":true,"upto":7}"#),
+        (Answer::WantKey, r#"{"want":"key"}"#),
         (
             Answer::Refused {
                 n: Some(7),

@@ -1,8 +1,9 @@
 //! The drain of every configured profile, and of the unknown keys that are claimed for one.
 //!
-//! A claim that is made meanwhile ends the drain as a stop does, with requests in flight seen to
+//! So are keys that clients hand over, each a profile of its own. One that comes, or a claim that is made, ends the drain as a stop does, with requests in flight seen to
 //! their end, and begins another. Pauses and pace are the log's, so the new one knows them.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use revenium_event::Kind;
@@ -19,19 +20,23 @@ use crate::config::{DrainConfig, ProfileConfig};
 use crate::desk::ClaimMap;
 use crate::drain::{Drain, Pacing, Profile, Settings, Status};
 use crate::exit::Failure;
+use crate::intake::PROFILE_DEFAULT;
+use crate::keyring::{Kept, Keyring, Keys};
 use crate::keys;
 use crate::tasks::{Stage, Stop, TaskResult, Tasks};
-use crate::upstream::Client;
+use crate::upstream::{Base, Client, Target};
 
 /// Starts delivery.
 pub(super) fn start(
     shell: &Shell,
     store: &Arc<Store>,
     claims: watch::Receiver<ClaimMap>,
+    keyring: Option<&Keyring>,
     tasks: &mut Tasks,
 ) -> Result<(), Failure> {
     let config = &shell.config;
-    let client = client(&config.profiles, &config.drain, &shell.instance)?;
+    let client = client(&config.profiles, &config.drain, &shell.instance, keyring.is_some())?;
+    let keys = keyring.map_or_else(|| watch::channel(Keys::new()).1, Keyring::follow);
     let profiles = config.profiles.iter().map(|profile| follow_key(shell, profile, tasks)).collect();
     let delivery = Delivery {
         settings: settings(&config.drain),
@@ -40,15 +45,18 @@ pub(super) fn start(
         observer: Arc::new(Settling::new(shell.metrics.clone())),
         store: store.clone(),
         claims: claims.clone(),
+        keys: keys.clone(),
         shown: Arc::default(),
     };
-    let drain = delivery.drain(&claims.borrow());
+    let drain = delivery.drain();
     let (shown, store) = (delivery.shown.clone(), store.clone());
-    let configured = config.profiles.iter().map(|profile| profile.name.as_str().into()).collect();
+    let configured: BTreeSet<Arc<str>> =
+        config.profiles.iter().map(|profile| profile.name.as_str().into()).collect();
     shell.board.attach_drain(move || {
         let status = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let accounts = status.as_ref().map(Status::snapshot).unwrap_or_default();
-        let drained = Drained { configured: &configured, claims: &claims.borrow() };
+        let with_key = configured.iter().chain(keys.borrow().keys()).cloned().collect();
+        let drained = Drained { configured: &with_key, claims: &claims.borrow() };
         let overdue = status.and_then(|status| status.overdue(tokio::time::Instant::now()));
         DrainView { overdue, ..view(&accounts, &store.lanes(), &drained) }
     });
@@ -67,36 +75,59 @@ struct Delivery {
     observer: Arc<Settling>,
     store: Arc<Store>,
     claims: watch::Receiver<ClaimMap>,
+    keys: watch::Receiver<Keys>,
     /// The drain that runs.
     shown: Arc<Mutex<Option<Status>>>,
 }
 
 impl Delivery {
-    /// A drain for the configured profiles and these claims.
-    fn drain(&self, claims: &ClaimMap) -> Running {
+    /// A drain for the configured profiles, and the claims and keys as they are now.
+    fn drain(&self) -> Running {
+        let handed_over = self.handed_over();
+        let known = || self.profiles.iter().chain(handed_over.iter().map(|(profile, _)| profile));
+        let claims = self.claims.borrow().clone();
         let of_claims = claims.iter().filter_map(|(name, claimed_as)| {
-            let is_configured = self.profiles.iter().any(|profile| profile.name == *name);
-            let of = self.profiles.iter().find(|profile| profile.name == *claimed_as && !is_configured)?;
+            let is_known = known().any(|profile| profile.name == *name);
+            let of = self.profiles.iter().find(|profile| profile.name == *claimed_as && !is_known)?;
             Some((Profile { name: name.clone(), ..of.clone() }, claimed_as.clone()))
         });
         let (claimed, names): (Vec<Profile>, Vec<_>) =
             of_claims.map(|(profile, of)| (profile.clone(), (profile.name, of))).unzip();
-        let profiles = self.profiles.iter().cloned().chain(claimed).collect();
-        let client = Arc::new(self.client.with(names));
+        let profiles = known().cloned().chain(claimed).collect();
+        let targets: Vec<Target> = handed_over.iter().map(|(_, target)| target.clone()).collect();
+        let client = Arc::new(self.client.with(names).to(&targets));
         let drain =
             Drain::new(self.settings.clone(), profiles, self.store.clone(), client, self.observer.clone());
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(drain.status());
         drain
     }
 
-    /// Drains until told to stop, anew with each claim.
+    /// The keys that were handed over, each as a profile. One that is configured by now is not among them.
+    fn handed_over(&self) -> Vec<(Profile, Target)> {
+        let profile = |(name, kept): (&Arc<str>, &Kept)| {
+            let default = self.profiles.iter().find(|profile| *profile.name == *PROFILE_DEFAULT)?;
+            let url = kept.url.clone().unwrap_or_else(|| default.upstream.clone());
+            // Both were checked when they came.
+            let base = Base::parse(&url, false).ok()?;
+            let key = watch::channel(api_key(&kept.key)).1;
+            let account = if kept.url.is_some() { base.authority().into() } else { default.account.clone() };
+            let profile = Profile { name: name.clone(), account, upstream: url, key };
+            Some((profile, Target { profile: name.clone(), base }))
+        };
+        let keys = self.keys.borrow().clone();
+        let is_left = |(name, _): &(&Arc<str>, &Kept)| !self.profiles.iter().any(|one| one.name == **name);
+        keys.iter().filter(is_left).filter_map(profile).collect()
+    }
+
+    /// Drains until told to stop, anew with each claim and key.
     async fn run(mut self, mut drain: Running, mut stop: Stop) -> TaskResult {
         loop {
-            let mut claims = self.claims.clone();
+            let (mut claims, mut keys) = (self.claims.clone(), self.keys.clone());
             let ended = async {
                 tokio::select! {
                     () = stop.requested() => {}
                     () = changed(&mut claims) => {}
+                    () = changed(&mut keys) => {}
                 }
             };
             let summary = drain.run(ended).await?;
@@ -105,16 +136,20 @@ impl Delivery {
                 info!(delivered, dead, postponed, abandoned, "the drain has stopped");
                 return Ok(());
             }
-            info!(delivered, dead, postponed, abandoned, "the drain begins anew, with what was claimed");
-            let claims = self.claims.borrow_and_update().clone();
-            drain = self.drain(&claims);
+            info!(
+                delivered,
+                dead, postponed, abandoned, "the drain begins anew, with what was claimed or came"
+            );
+            self.claims.mark_unchanged();
+            self.keys.mark_unchanged();
+            drain = self.drain();
         }
     }
 }
 
-/// Returns when a claim is made; never once nobody can make one.
-async fn changed(claims: &mut watch::Receiver<ClaimMap>) {
-    if claims.changed().await.is_err() {
+/// Returns when one is made; never once nobody can make one.
+async fn changed<T>(made: &mut watch::Receiver<T>) {
+    if made.changed().await.is_err() {
         std::future::pending().await
     }
 }

@@ -91,7 +91,7 @@ async fn a_claim_sends_what_waited_and_cuts_no_request_off() {
     let shell = shell(&sandbox.url());
     let mut tasks = Tasks::default();
     let claims = Arc::new(Claims::open(&store, vec!["default".into()]));
-    start(&shell, &store, claims.follow(), &mut tasks).expect("starts");
+    start(&shell, &store, claims.follow(), None, &mut tasks).expect("starts");
     let desk = Desk::new(store.clone(), vec!["default".into()], claims);
     let view = || shell.board.drain_view().expect("attached");
     until("the index follows", || store.is_ready() && !view().pauses.is_empty()).await;

@@ -15,6 +15,7 @@ use crate::metrics::Via;
 use crate::queue::Pulsed;
 use crate::systemd::Sockets;
 use crate::tasks::{Stage, Tasks};
+use crate::tenant::Tenants;
 
 /// On the board: the socket listens.
 pub(super) const SOCKET: &str = "socket";
@@ -30,10 +31,11 @@ const PASSED: &str = "agent";
 pub(super) fn start(
     shell: &Shell,
     store: Arc<Store>,
+    tenants: &Arc<Tenants>,
     sockets: &mut Sockets,
     tasks: &mut Tasks,
 ) -> Result<PathBuf, Failure> {
-    let settings = settings(&shell.config);
+    let settings = settings(&shell.config, tenants.clone());
     let listener = match sockets.unix(PASSED).or_exit(Exit::Config, "cannot listen (socket.path)")? {
         Some(passed) => Listener::passed(passed, &settings.path),
         None => Listener::bind(&settings.path, settings.mode, settings.limits.backlog),
@@ -51,7 +53,7 @@ pub(super) fn start(
     Ok(path)
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, tenants: Arc<Tenants>) -> Settings {
     let socket = &config.socket;
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let limits = Limits::default();
@@ -59,7 +61,7 @@ fn settings(config: &Config) -> Settings {
         path: socket.path.clone(),
         mode: socket.mode,
         allow: allow(config),
-        profiles: profiles(config),
+        tenants,
         limits: Limits {
             connections_max: count(socket.connections_max),
             connections_per_uid_max: count(socket.connections_per_uid_max),
@@ -74,11 +76,6 @@ fn settings(config: &Config) -> Settings {
 /// Who may send, over the socket or by way of a file.
 pub(super) fn allow(config: &Config) -> Allow {
     Allow::new(config.socket.allow_uids.clone(), config.socket.allow_gids.clone())
-}
-
-/// The profiles that events may be for.
-pub(super) fn profiles(config: &Config) -> Vec<Arc<str>> {
-    config.profiles.iter().map(|profile| profile.name.as_str().into()).collect()
 }
 
 /// What is appended together fits an eighth of a segment: a batch, and one event more.

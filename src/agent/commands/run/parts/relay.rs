@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use revenium_store::Store;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tracing::warn;
 
 use super::super::shell::{listen, refuse_loops};
@@ -15,9 +14,10 @@ use super::intake::STOP_MAX;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::metrics::Via;
 use crate::queue::Pulsed;
-use crate::relay::{Limits, Settings, Tenants, serve};
+use crate::relay::{Limits, Settings, serve};
 use crate::systemd::Sockets;
 use crate::tasks::{Stage, Tasks};
+use crate::tenant::Tenants;
 use crate::web::Waiting;
 
 /// Files that the log, the index, the drain and an operator's doors may have open.
@@ -33,6 +33,7 @@ pub(super) const RELAY: &str = "relay";
 pub(super) fn start(
     shell: &Shell,
     store: &Arc<Store>,
+    tenants: &Arc<Tenants>,
     sockets: &mut Sockets,
     tasks: &mut Tasks,
 ) -> Result<Option<SocketAddr>, Failure> {
@@ -48,12 +49,9 @@ pub(super) fn start(
             return Ok(None);
         }
     };
-    let key = |name: &String| shell.keys.get(name).cloned().unwrap_or_else(|| watch::channel(None).1);
-    let profiles = shell.config.profiles.iter();
-    let profiles = profiles.map(|profile| (profile.name.as_str().into(), key(&profile.name))).collect();
-    let met = store.lanes().into_iter().map(|lane| lane.lane.profile);
     let settings = Settings {
-        tenants: Tenants::new(profiles, config.strict, met),
+        tenants: tenants.clone(),
+        is_strict: config.strict,
         token: config.token.clone(),
         hosts: config.hosts.clone(),
         instance: shell.instance.clone(),

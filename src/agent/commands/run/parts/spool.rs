@@ -12,6 +12,7 @@ use crate::metrics::Via;
 use crate::queue::Pulsed;
 use crate::spool::{Settings, Standing, run};
 use crate::tasks::{Stage, Tasks};
+use crate::tenant::Tenants;
 
 /// Where bad lines are kept, in the data directory.
 pub(crate) const QUARANTINE: &str = "spool-quarantine";
@@ -20,7 +21,7 @@ pub(crate) const QUARANTINE: &str = "spool-quarantine";
 const QUARANTINE_BYTES_MAX: u64 = 64 << 20;
 
 /// Starts to take spool files in, if there is a folder to take them from.
-pub(super) fn start(shell: &Shell, store: Arc<Store>, tasks: &mut Tasks) {
+pub(super) fn start(shell: &Shell, store: Arc<Store>, tenants: Arc<Tenants>, tasks: &mut Tasks) {
     let config = &shell.config;
     if config.spool.dirs.is_empty() {
         return;
@@ -30,7 +31,7 @@ pub(super) fn start(shell: &Shell, store: Arc<Store>, tasks: &mut Tasks) {
         quarantine: config.data_dir.join(QUARANTINE),
         quarantine_bytes_max: QUARANTINE_BYTES_MAX,
         allow: intake::allow(config),
-        door: Door::new(intake::profiles(config)),
+        door: Door::new(tenants),
         batch_lines_max: Limits::default().batch_lines_max,
         batch_bytes_max: intake::batch_bytes_max(config),
     };
