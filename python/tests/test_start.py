@@ -160,9 +160,9 @@ def test_where_none_is_to_be_started_the_reason_is_told_once(app: App, installed
 
 
 def test_when_starting_fails_the_reason_is_told_once(app: App, installed: Installed) -> None:
-    installed.says("it is about to", "error: the disk is full")
+    installed.says("it is about to", "revenium-agent: cannot make the folder: the disk is full", "so much for that")
     (line,) = _lines(app.run("meter()\nassert revenium.flush()"))
-    assert "none was started (`revenium-agent start` failed: error: the disk is full)" in line
+    assert "none was started (`revenium-agent start` failed: cannot make the folder: the disk is full)" in line
 
 
 def test_a_program_that_cannot_run_is_told(app: App, installed: Installed) -> None:

@@ -126,8 +126,10 @@ def _outcome(said: List[str], code: int) -> Outcome:
                 return Outcome(read)
         except (ValueError, TypeError):
             continue
-    last = said[-1].strip() if said else "it ended with code %d" % code
-    return Outcome({"reason": "`%s start` failed: %s" % (PROGRAM, last)})
+    # Among what it logs, the line that says why it ended.
+    told = [line.split(": ", 1)[1] for line in said if line.startswith((PROGRAM + ": ", "error: "))]
+    why = (told or said or ["it ended with code %d" % code])[-1].strip()
+    return Outcome({"reason": "`%s start` failed: %s" % (PROGRAM, why)})
 
 
 def environment() -> Dict[str, str]:
