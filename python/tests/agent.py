@@ -21,7 +21,7 @@ class Agent:
         # What to answer in place of "durable": nothing, or a refusal with this code.
         self.is_silent = False
         self.refuses: Optional[str] = None
-        # It has no keys, asks for them, and was told these.
+        # It asks everybody for a key, also who has offered none, and was told these.
         self.wants_keys = False
         self.keys: List[Dict[str, str]] = []
         self.changed = threading.Condition()
@@ -96,7 +96,7 @@ class Agent:
                         if self.refuses == "denied":
                             self._answer(connection, {"ok": False, "code": "denied", "message": "not you"})
                             return
-                        if self.wants_keys and read["hello"].get("key_at_hand"):
+                        if self.wants_keys:
                             self._answer(connection, {"want": "key"})
                         continue
                     if "key" in read:
