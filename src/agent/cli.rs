@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -13,7 +14,8 @@ use crate::commands::man::ManArgs;
 use crate::commands::profile::ProfileArgs;
 use crate::commands::send::SendArgs;
 use crate::commands::setup::SetupArgs;
-use crate::config::Flags;
+use crate::commands::start::StartArgs;
+use crate::config::{Flags, parse_duration};
 use crate::sandbox;
 
 /// Meters LLM usage for billing: durable before it acknowledges, delivered to Revenium.
@@ -30,6 +32,8 @@ pub struct Cli {
 pub enum Command {
     /// Write a key, a configuration and systemd's units, try the key, and say how applications connect
     Setup(SetupArgs),
+    /// See to it that an agent of this user's runs, unless there should be none
+    Start(StartArgs),
     /// Take events in and deliver them, until told to stop
     Run(RunArgs),
     /// Print the configuration that `run` would use, and where each value comes from
@@ -108,6 +112,12 @@ pub struct RunArgs {
     /// configuration file; on the Unix socket only
     #[arg(long, conflicts_with_all = ["sandbox", "admin", "relay", "gateway", "provider_url"])]
     pub per_user: bool,
+    /// With --per-user: end once nothing has waited and nobody was connected for so long [default: 10m]
+    #[arg(long, value_name = "DURATION", requires = "per_user", value_parser = parse_duration)]
+    pub idle_end: Option<Duration>,
+    /// With --per-user: in a session of its own, and without any descriptor but the first three
+    #[arg(long, requires = "per_user")]
+    pub detached: bool,
     /// Written once everything listens: a JSON object with the addresses
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,

@@ -6,6 +6,7 @@
 //! | 1 | a command failed, `status`: degraded, `doctor`: a problem, `setup`: Revenium did not take the test event, or `flush`: the deadline came first | read the message |
 //! | 2 | the command line is wrong, `setup` has no key, or no agent answers `status`, `dlq`, `profile` or `flush` | `--help`; start the agent |
 //! | 3 | `send`: no agent was reached, or it stopped answering | start the agent, or name its socket |
+//! | 4 | `start`: there should be no agent of this user's here; its answer says why | nothing, or `REVENIUM_AGENT_AUTOSTART=1` |
 //! | 70 | a bug in the agent | report it with the log |
 //! | 74 | the disk or a socket failed | look at the disk, the path, its owner |
 //! | 75 | for now: another agent holds the data directory or the address | try again later |
@@ -27,6 +28,8 @@ pub enum Exit {
     Failure = 1,
     /// The command line is wrong, or no agent answers a command that asks one.
     Usage = 2,
+    /// `start`: an agent should not be started here.
+    NotStarted = 4,
     /// A bug in the agent.
     Bug = 70,
     /// The disk or a socket failed.
@@ -108,7 +111,7 @@ mod tests {
     fn the_table_is_read_row_by_row() {
         let rows: Vec<_> = table().collect();
         assert_eq!(rows[0], ["0", "did what was asked", ""]);
-        assert_eq!(rows[4], ["70", "a bug in the agent", "report it with the log"]);
+        assert_eq!(rows[5], ["70", "a bug in the agent", "report it with the log"]);
         assert_eq!(rows.last().map(|row| row[0]), Some("130"));
     }
 }

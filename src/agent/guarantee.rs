@@ -18,14 +18,25 @@ pub struct Guarantee {
     pub text: String,
 }
 
+/// The network file system that `path` is, or will be, on.
+pub(crate) fn network(path: &Path) -> io::Result<Option<&'static str>> {
+    let magic = magic(path)?;
+    let is_it = |(number, _, below): &&(u32, &str, Below)| *number == magic && matches!(below, Network);
+    Ok(FILE_SYSTEMS.iter().find(is_it).map(|(_, name, _)| *name))
+}
+
+fn magic(path: &Path) -> io::Result<u32> {
+    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let magic = rustix::fs::statfs(existing)?.f_type;
+    // File system magics have 32 bits, whatever the width and sign of the field.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok(magic as u32)
+}
+
 impl Guarantee {
     /// That of the file system that `path` is, or will be, on.
     pub fn of(path: &Path) -> io::Result<Self> {
-        let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-        let magic = rustix::fs::statfs(existing)?.f_type;
-        // File system magics have 32 bits, whatever the width and sign of the field.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        Ok(Self::of_magic(magic as u32))
+        Ok(Self::of_magic(magic(path)?))
     }
 
     /// That of the file system with the number `magic` (statfs(2)). Pure.
@@ -69,7 +80,7 @@ impl Below {
 }
 
 /// Numbers from linux/magic.h and the file systems' own headers.
-const FILE_SYSTEMS: [(u32, &str, Below); 18] = [
+const FILE_SYSTEMS: [(u32, &str, Below); 21] = [
     (0x0000_ef53, "ext4", Device),
     (0x5846_5342, "xfs", Device),
     (0x9123_683e, "btrfs", Device),
@@ -85,6 +96,9 @@ const FILE_SYSTEMS: [(u32, &str, Below); 18] = [
     (0xff53_4d42, "cifs", Network),
     (0xfe53_4d42, "smb2", Network),
     (0x00c3_6400, "ceph", Network),
+    (0x5346_414f, "afs", Network),
+    (0x0bd0_0bd0, "lustre", Network),
+    (0x4750_4653, "gpfs", Network),
     (0x0102_1997, "9p", Daemon),
     (0x6573_5546, "fuse", Daemon),
     (0x786f_4256, "vboxsf", Daemon),

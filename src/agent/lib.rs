@@ -11,6 +11,7 @@ pub mod exit;
 pub mod gateway;
 pub mod guarantee;
 mod host;
+mod inherited;
 pub mod intake;
 pub mod keyring;
 pub mod keys;

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use clap::Parser;
 use revenium_agent::cli::{Cli, Command};
 use revenium_agent::commands::{
-    check, completions, dlq, doctor, exec, flush, gateway, man, profile, run, sandbox, send, setup, status,
+    check, completions, dlq, doctor, exec, flush, gateway, man, profile, run, sandbox, send, setup, start,
+    status,
 };
 use revenium_agent::progress::line::Above;
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args),
+        Command::Start(args) => start::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Send(args) => {

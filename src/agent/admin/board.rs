@@ -127,6 +127,11 @@ impl Board {
         }
     }
 
+    /// Whether what is durable outlives the machine, or the container.
+    pub fn is_flushed(&self) -> bool {
+        self.facts.guarantee.flushed
+    }
+
     /// `part` is ready.
     pub fn ready(&self, part: &'static str) {
         self.waiting_for.lock().unwrap_or_else(PoisonError::into_inner).retain(|(name, _)| *name != part);
@@ -182,6 +187,11 @@ impl Board {
         let _ = self.spool.set(Box::new(view));
     }
 
+    /// What lies in the spool folders, once that is attached.
+    pub fn spool_status(&self) -> Option<SpoolStatus> {
+        self.spool.get().map(|view| view())
+    }
+
     /// The queue's counts, once it is attached.
     pub fn queue_stats(&self) -> Option<QueueStats> {
         self.queue.get().map(|stats| stats())
@@ -220,7 +230,7 @@ impl Board {
             waiting_for: self.waiting_for(),
             stalled: self.stalled(),
             refusing: self.pulse.refusing(Instant::now()),
-            spool: self.spool.get().map(|view| view()).unwrap_or_default(),
+            spool: self.spool_status().unwrap_or_default(),
         };
         status.oldest_age_s = status.profiles.iter().filter_map(|profile| profile.oldest_age_s).max();
         (status.health, status.reasons) = judge(&status);

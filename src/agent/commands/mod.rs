@@ -13,6 +13,7 @@ pub mod run;
 pub mod sandbox;
 pub mod send;
 pub mod setup;
+pub mod start;
 pub mod status;
 mod upstream;
 

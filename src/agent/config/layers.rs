@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use revenium_emitter::place;
 use toml::de::{DeTable, DeValue};
 
 use super::surroundings::MACHINE_FILE;
@@ -48,7 +49,7 @@ impl RawConfig {
         raw.profiles.insert("default".to_owned());
         raw.add_files(flags, around);
         raw.add_environment(around);
-        raw.add_per_user(flags);
+        raw.add_per_user(flags, around);
         raw.add_sandbox(flags);
         for (key, name, path) in
             [("data_dir", "--data-dir", &flags.data_dir), ("socket.path", "--socket", &flags.socket)]
@@ -153,15 +154,29 @@ impl RawConfig {
         }
     }
 
-    fn add_per_user(&mut self, flags: &Flags) {
+    fn add_per_user(&mut self, flags: &Flags, around: &Surroundings) {
         if !flags.per_user {
             return;
         }
+        let source = || Source::Flag("--per-user");
         // Nobody else may connect, and several users' agents must not meet at an address.
         for (key, text) in
             [("socket.mode", "0600"), ("admin.listen", ""), ("relay.listen", ""), ("gateway.listen", "")]
         {
-            self.put(key, text, Source::Flag("--per-user"));
+            self.put(key, text, source());
+        }
+        // Where this user's applications look for them.
+        let var = |name: &str| around.raw(name);
+        let places = place::Surroundings { var: &var, uid: around.uid };
+        let socket = flags.socket.clone().or_else(|| places.sockets().into_iter().next()).unwrap_or_default();
+        let spool = places.spool(&socket);
+        self.add_path("socket.path", &socket, source());
+        match spool.to_str() {
+            Some(spool) => {
+                let value = toml::Value::Array(vec![spool.into()]);
+                self.values.insert("spool.dirs".to_owned(), Written { value, source: source() });
+            }
+            None => self.refuse(source(), "spool.dirs", "is not a path in UTF-8".to_owned()),
         }
     }
 

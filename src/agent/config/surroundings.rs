@@ -56,6 +56,18 @@ impl Surroundings {
         Self::new(self.uid, kept)
     }
 
+    /// Those of them that `is_kept` names.
+    pub fn only(&self, is_kept: impl Fn(&str) -> bool) -> Self {
+        let is_kept = |name: &OsString| name.to_str().is_some_and(&is_kept);
+        let kept = self.vars.iter().filter(|(name, _)| is_kept(name));
+        Self { vars: kept.map(|(name, value)| (name.clone(), value.clone())).collect(), uid: self.uid }
+    }
+
+    /// All variables.
+    pub fn vars(&self) -> &BTreeMap<OsString, OsString> {
+        &self.vars
+    }
+
     /// The configuration of an agent of the user's own: `$XDG_CONFIG_HOME/revenium-agent/config.toml`, else in
     /// `~/.config`. `None` for a user without a home.
     pub fn own_config(&self) -> Option<PathBuf> {
@@ -99,12 +111,12 @@ impl Surroundings {
     }
 
     /// The variable as it is.
-    pub(super) fn raw(&self, name: &str) -> Option<OsString> {
+    pub fn raw(&self, name: &str) -> Option<OsString> {
         self.vars.get(std::ffi::OsStr::new(name)).cloned()
     }
 
     /// The first absolute path in the variable `name`, which systemd may fill with several.
-    pub(super) fn dir(&self, name: &str) -> Option<PathBuf> {
+    pub fn dir(&self, name: &str) -> Option<PathBuf> {
         let value = self.vars.get(std::ffi::OsStr::new(name))?;
         std::env::split_paths(value).next().filter(|path| path.is_absolute())
     }

@@ -188,6 +188,11 @@ impl Metrics {
         self.inner.connections.dec();
     }
 
+    /// Connections that are open now.
+    pub fn connections(&self) -> i64 {
+        self.inner.connections.get()
+    }
+
     /// A spool file was taken in, but for so many bad lines.
     pub fn spool_taken(&self, bad_lines: u64) {
         self.inner.spool.taken(bad_lines);

@@ -6,6 +6,7 @@
 //! acknowledged is in the log.
 
 mod parts;
+mod per_user;
 mod ready;
 mod sandbox;
 mod shell;
@@ -22,6 +23,7 @@ use crate::signals::StopSignals;
 use crate::systemd::{Service, Sockets};
 use crate::tasks::{Deadlines, TaskError, Tasks};
 pub(crate) use parts::{FOLDERS, SPOOL_QUARANTINE, gateway_settings, provider};
+pub(crate) use per_user::{Card, LOG, open_log};
 pub use ready::Ready;
 pub use shell::Shell;
 pub(crate) use shell::listen_on;
@@ -40,7 +42,10 @@ const THREADS_STOP_MAX: Duration = Duration::from_secs(1);
 
 /// Runs the agent to its end.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    // First of all: it may change the environment only while there is no other thread.
+    if args.detached {
+        per_user::detach();
+    }
+    // Before anything else: it may change the environment only while there is no other thread.
     let (service, sockets) = Service::take();
     let ended = run_for(&service, sockets, args);
     if let Err(failure) = &ended {
@@ -88,7 +93,7 @@ async fn live(
         admin: ADMIN_STOP_MAX,
     };
     // Opening a large log may take a while, and must not make a signal wait.
-    let _control = tokio::select! {
+    let started = tokio::select! {
         started = start(config, args, sandbox, service, sockets, &mut tasks) => started?,
         signal = signals.next() => {
             info!(signal, "stopped before it had started");
@@ -96,7 +101,22 @@ async fn live(
         }
     };
     service.ready();
-    let cause = tasks.run_until(signals.next()).await;
+    let Started { shell, shown, .. } = &started;
+    let unneeded = async {
+        match shown {
+            Some(_) => per_user::idle(shell, args.idle_end, args.detached).await,
+            None => std::future::pending().await,
+        }
+    };
+    let asked = async {
+        tokio::select! {
+            signal = signals.next() => signal,
+            why = unneeded => why,
+        }
+    };
+    let cause = tasks.run_until(asked).await;
+    // Whoever looks now must not take it for one that stays.
+    let _held = started.stopping();
     service.stopping(deadlines.sum() + THREADS_STOP_MAX);
     tokio::select! {
         late = tasks.stop_all(deadlines) => finish(cause, &late),
@@ -107,7 +127,25 @@ async fn live(
     }
 }
 
-/// Brings everything up; what is returned keeps the control socket's file.
+/// What is up.
+struct Started {
+    shell: Shell,
+    /// Of an agent of one user.
+    shown: Option<per_user::Shown>,
+    held: Held,
+}
+
+/// The control socket's file, and a sandbox's folder: they go with this.
+type Held = (crate::admin::ControlSocket, Option<tempfile::TempDir>);
+
+impl Started {
+    /// Takes the card away; the rest stays until it is dropped.
+    fn stopping(self) -> Held {
+        self.held
+    }
+}
+
+/// Brings everything up.
 async fn start(
     config: Config,
     args: &RunArgs,
@@ -115,7 +153,7 @@ async fn start(
     service: &Service,
     mut sockets: Sockets,
     tasks: &mut Tasks,
-) -> Result<(crate::admin::ControlSocket, Option<tempfile::TempDir>), Failure> {
+) -> Result<Started, Failure> {
     let (shell, control) = Shell::start(config, tasks).await?;
     let (stand_in, sandbox_dir) = sandbox.map(sandbox::Prepared::into_parts).unzip();
     service.follow(&shell.board, tasks);
@@ -135,6 +173,13 @@ async fn start(
             .write(path)
             .or_exit(Exit::Io, format_args!("cannot write the ready file {}", path.display()))?;
     }
+    let card = match &ready.socket {
+        Some(socket) if args.per_user => {
+            let card = per_user::Shown::new(socket, ready.clone(), !shell.board.is_flushed());
+            Some(card.or_exit(Exit::Io, "cannot write agent.json beside the socket")?)
+        }
+        _ => None,
+    };
     if let (Some(_), Some(socket)) = (&sandbox_dir, &ready.socket) {
         sandbox::welcome(socket, ready.relay, ready.gateway);
     }
@@ -147,7 +192,7 @@ async fn start(
         admin = shown(ready.admin),
         "started"
     );
-    Ok((control, sandbox_dir))
+    Ok(Started { shell, shown: card, held: (control, sandbox_dir) })
 }
 
 fn finish(cause: Result<&'static str, TaskError>, late: &[&'static str]) -> Result<Exit, Failure> {

@@ -50,13 +50,14 @@ pub(super) fn start(
     };
     let drain = delivery.drain();
     let (shown, store) = (delivery.shown.clone(), store.clone());
+    let takes_keys = keyring.is_some();
     let configured: BTreeSet<Arc<str>> =
         config.profiles.iter().map(|profile| profile.name.as_str().into()).collect();
     shell.board.attach_drain(move || {
         let status = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let accounts = status.as_ref().map(Status::snapshot).unwrap_or_default();
         let with_key = configured.iter().chain(keys.borrow().keys()).cloned().collect();
-        let drained = Drained { configured: &with_key, claims: &claims.borrow() };
+        let drained = Drained { configured: &with_key, claims: &claims.borrow(), takes_keys };
         let overdue = status.and_then(|status| status.overdue(tokio::time::Instant::now()));
         DrainView { overdue, ..view(&accounts, &store.lanes(), &drained) }
     });

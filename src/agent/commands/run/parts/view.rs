@@ -15,6 +15,8 @@ pub(super) struct Drained<'a> {
     pub(super) configured: &'a BTreeSet<Arc<str>>,
     /// Unknown keys' profiles, with the profile that each is claimed for.
     pub(super) claims: &'a ClaimMap,
+    /// Whether clients hand their keys over: then a profile without one is no trouble until events wait for it.
+    pub(super) takes_keys: bool,
 }
 
 impl Drained<'_> {
@@ -34,7 +36,10 @@ impl Drained<'_> {
 
 /// The drain's accounts as the board shows them, and lanes that nobody drains.
 pub(super) fn view(accounts: &[AccountStatus], lanes: &[LaneStats], drained: &Drained<'_>) -> DrainView {
-    let pauses = accounts.iter().flat_map(|account| &account.pauses).map(pause);
+    let waits = |profile: &str| lanes.iter().any(|lane| lane.waiting > 0 && *lane.lane.profile == *profile);
+    let is_trouble =
+        |pause: &&PauseStatus| !drained.takes_keys || pause.why != PauseWhy::NoKey || waits(&pause.profile);
+    let pauses = accounts.iter().flat_map(|account| &account.pauses).filter(is_trouble).map(pause);
     DrainView {
         claims: drained.claims.clone(),
         pauses: pauses.chain(not_sent(lanes, drained)).collect(),
@@ -133,7 +138,7 @@ mod tests {
         lanes.extend(["key-a", "key-b", "key-c"].map(waits));
         let claims = [("key-a", "here"), ("key-b", "gone")];
         let claims = claims.map(|(name, of)| (name.into(), of.into())).into();
-        let drained = Drained { configured: &BTreeSet::from(["here".into()]), claims: &claims };
+        let drained = Drained { configured: &BTreeSet::from(["here".into()]), claims: &claims, takes_keys: false };
         let view = view(&[], &lanes, &drained);
         let pauses: Vec<_> =
             view.pauses.iter().map(|p| (p.profile.as_str(), p.words.as_str(), p.since_ms)).collect();
@@ -178,7 +183,7 @@ mod tests {
             next_probe_ms: Some(9),
         };
         let account = AccountStatus { pauses: vec![status], delivered_at_ms: 0, ..AccountStatus::default() };
-        let drained = Drained { configured: &BTreeSet::new(), claims: &ClaimMap::new() };
+        let drained = Drained { configured: &BTreeSet::new(), claims: &ClaimMap::new(), takes_keys: false };
         let view = view(&[account], &[], &drained);
         assert_eq!(
             (view.pauses[0].reason, view.pauses[0].words.as_str()),
