@@ -189,12 +189,14 @@ def test_where_an_agent_is_none_is_started(app: App, installed: Installed, agent
 
 def test_each_process_may_start_it(app: App, installed: Installed, agent: Agent) -> None:
     installed.says(state="not_started", reason="so", code="ci")
-    app.run("meter()\nassert revenium.flush()\nif os.fork() == 0:\n    meter()\n    sys.exit()\nos.wait()")
+    app.run("meter()\nassert revenium.flush()\nchild = os.fork()\nif child == 0:\n    meter()\n    sys.exit()\nos.waitpid(child, 0)")
     assert len(installed.runs()) == 2
 
 
 def test_a_child_that_is_forked_while_it_starts_is_not_held_up(app: App, installed: Installed, agent: Agent) -> None:
-    script = "meter()\nsys.stdin.readline()\nif os.fork() == 0:\n    sys.exit()\nassert os.wait()[1] == 0\nprint('did')"
+    # The child that starts the agent is one of the parent's as well.
+    script = "meter()\nsys.stdin.readline()\nchild = os.fork()\nif child == 0:\n    sys.exit()\n"
+    script += "assert os.waitpid(child, 0)[1] == 0\nprint('did')"
     process = app.start(script)
     installed.wait()
     assert process.stdin is not None and process.stdout is not None

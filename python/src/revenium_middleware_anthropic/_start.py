@@ -13,8 +13,8 @@ from typing import IO, Any, Dict, List, Optional
 # While there is no agent, it is asked for again after so long.
 AGAIN_AFTER = 60.0
 
-# It gives up by itself after 10 seconds.
-ENDS_WITHIN = 15.0
+# It gives up by itself: after a minute behind others that start one, and 10 seconds for its own.
+ENDS_WITHIN = 75.0
 
 # What is read of what it says.
 SAID_BYTES_MAX = 64 << 10
