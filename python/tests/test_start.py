@@ -171,10 +171,17 @@ def test_a_program_that_cannot_run_is_told(app: App, installed: Installed) -> No
     assert "none was started (%s cannot be run: No such file or directory)" % installed.program in line
 
 
+# By then it would have begun.
+NOT_BEGUN = """
+assert revenium.flush()
+(life,) = revenium._emitter._lives.values()
+assert (life.carrier.starter.pipe, life.carrier.starter.outcome) == (None, None)
+"""
+
+
 @pytest.mark.parametrize("env", [{"REVENIUM_METERING_API_KEY": ""}, {"REVENIUM_METERING_API_KEY": "sk-ant-x"}])
 def test_without_a_key_none_is_started(app: App, installed: Installed, env: Dict[str, str]) -> None:
-    app.run("meter()\nassert revenium.flush()", **env)
-    assert installed.runs() == []
+    app.run("meter()" + NOT_BEGUN, **env)
 
 
 def test_when_turned_off_none_is_started(app: App, installed: Installed) -> None:
@@ -183,8 +190,14 @@ def test_when_turned_off_none_is_started(app: App, installed: Installed) -> None
 
 def test_where_an_agent_is_none_is_started(app: App, installed: Installed, agent: Agent) -> None:
     agent.start()
-    app.run("meter()\nassert revenium.flush()")
-    assert len(agent.lines) == 1 and installed.runs() == []
+    app.run("meter()" + NOT_BEGUN)
+    assert len(agent.lines) == 1
+
+
+def test_where_an_agent_is_that_does_not_take_us_none_is_started(app: App, installed: Installed) -> None:
+    script = "from revenium_middleware_anthropic import _place\ndef denied(place): raise PermissionError(13, 'no')\n"
+    err = app.run(script + "_place.Place.connect = denied\nmeter()" + NOT_BEGUN)
+    assert "may not use %s" % app.socket in err
 
 
 def test_each_process_may_start_it(app: App, installed: Installed, agent: Agent) -> None:
