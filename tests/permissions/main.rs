@@ -4,6 +4,7 @@
 //! each test prints that it was skipped. Users and groups are Debian's own, of which nobody is logged in.
 
 mod doctor;
+mod key;
 mod leftovers;
 mod member;
 mod spool;

@@ -114,9 +114,14 @@ impl World {
 
     /// Starts the agent and returns at once.
     pub(crate) fn begin(&self, user: As, umask: &str, args: &str, log: &str) -> Running {
+        let command = self.command(user, umask, &format!("exec \"$0\" run --config config.toml {args}"));
+        self.launch(command, log)
+    }
+
+    /// Starts an agent by `command`, and returns at once.
+    pub(crate) fn launch(&self, mut command: Command, log: &str) -> Running {
         let log = self.path(log);
         let stderr = File::create(&log).expect("made");
-        let mut command = self.command(user, umask, &format!("exec \"$0\" run --config config.toml {args}"));
         let child = command.stdout(Stdio::null()).stderr(stderr).spawn().expect("starts");
         Running { child, log }
     }

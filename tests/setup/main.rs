@@ -3,7 +3,10 @@
 
 mod exec;
 mod key;
+mod keys;
+mod mine;
 mod own;
+mod start;
 #[path = "../support/mod.rs"]
 mod support;
 mod user;

@@ -1,9 +1,10 @@
 //! A user with a home of their own, who is not root whoever runs the tests.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::geteuid;
 
@@ -11,6 +12,8 @@ use crate::support::Sandbox;
 
 pub(crate) struct User {
     dir: tempfile::TempDir,
+    /// Root is a user here by a namespace, which this process holds.
+    namespace: Option<Child>,
 }
 
 /// How a command ended.
@@ -37,7 +40,7 @@ impl User {
         for name in ["home", "run"] {
             fs::create_dir(dir.path().join(name)).expect("made");
         }
-        Self { dir }
+        Self { dir, namespace: geteuid().is_root().then(namespace) }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -53,14 +56,16 @@ impl User {
         self.path("home/.config/systemd/user/revenium-agent.service")
     }
 
-    /// Any program, as this user. Root is one here by a namespace, without root's rights.
+    /// Any program, as this user, without root's rights.
     pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = if geteuid().is_root() {
-            let mut command = Command::new("unshare");
-            command.args(["--user", "--map-user=1000", "--map-group=1000", "--", program]);
-            command
-        } else {
-            Command::new(program)
+        let mut command = match &self.namespace {
+            Some(holder) => {
+                let mut command = Command::new("nsenter");
+                let holder = holder.id().to_string();
+                command.args(["--user", "--preserve-credentials", "--target", &holder, "--", program]);
+                command
+            }
+            None => Command::new(program),
         };
         command.args(args).env_clear().current_dir(self.dir.path()).stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -82,6 +87,33 @@ impl User {
     pub(crate) fn sandbox(&self, key: &str) -> Sandbox {
         Sandbox::start(&self.path("journal"), &["--key", &format!("{key}=team"), "--rate-limit", "0"])
     }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        if let Some(holder) = &mut self.namespace {
+            let _ = holder.kill();
+            let _ = holder.wait();
+        }
+    }
+}
+
+/// A process in a namespace of its own, once it is there.
+fn namespace() -> Child {
+    let mut command = Command::new("unshare");
+    command.args([
+        "--user",
+        "--map-user=1000",
+        "--map-group=1000",
+        "--",
+        "sh",
+        "-c",
+        "echo; exec sleep infinity",
+    ]);
+    let mut holder = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("starts");
+    let stdout = holder.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut String::new()).expect("it is there");
+    holder
 }
 
 pub(crate) fn read(path: &Path) -> String {

@@ -58,6 +58,8 @@ pub struct ProfileFacts {
 pub struct DrainView {
     /// Unknown keys' profiles, with the profile that each is claimed for.
     pub claims: ClaimMap,
+    /// Profiles of keys that clients handed over.
+    pub handed_over: Vec<ProfileStatus>,
     /// Every pause.
     pub pauses: Vec<PauseView>,
     /// Every account.
@@ -246,7 +248,7 @@ impl Board {
             key_source: facts.key_source.clone(),
             ..ProfileStatus::default()
         });
-        let mut profiles: Vec<ProfileStatus> = configured.collect();
+        let mut profiles: Vec<ProfileStatus> = configured.chain(drain.handed_over.iter().cloned()).collect();
         for (name, claimed_as) in &drain.claims {
             let mut configured = profiles.iter().take(self.facts.profiles.len());
             let of = configured.find(|profile| profile.name == **claimed_as).cloned();

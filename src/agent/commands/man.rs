@@ -23,14 +23,15 @@ pub struct ManArgs {
 }
 
 /// What the agent and its commands read from their environment.
-const ENVIRONMENT: [(&str, &str); 12] = [
+const ENVIRONMENT: [(&str, &str); 13] = [
     ("REVENIUM_METERING_API_KEY", "API key of the profile default"),
     ("REVENIUM_METERING_BASE_URL", "URL of the profile default; for Revenium's SDKs, the relay's"),
     ("REVENIUM_METERING_DISABLED", "1: nothing is sent to the agent"),
     ("REVENIUM_LOG_LEVEL", "what is logged: error, warn, info, debug or trace"),
     ("REVENIUM_AGENT_SOCKET", "where applications find the agent's socket"),
+    ("REVENIUM_AGENT_AUTOSTART", "1: start starts an agent wherever it is; 0: never"),
     ("REVENIUM_AGENT_SPOOL", "where applications leave events while no agent runs"),
-    ("XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR", "a user's own folders"),
+    ("XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR", "a user's own folders"),
     ("STATE_DIRECTORY, RUNTIME_DIRECTORY", "the service's folders, set by systemd"),
     ("CREDENTIALS_DIRECTORY", "where systemd keeps the credentials that profiles name"),
     ("LISTEN_FDS, NOTIFY_SOCKET", "the sockets that systemd holds, and where it is told the state"),
@@ -39,11 +40,12 @@ const ENVIRONMENT: [(&str, &str); 12] = [
 ];
 
 /// Where files are: of a service of the machine, then of a user's own agent.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("/etc/revenium-agent/config.toml, ~/.config/revenium-agent/config.toml", "the configuration"),
     ("conf.d/*.toml beside it", "more of it; later names count over earlier ones"),
     ("/etc/revenium-agent/key", "the API key of the service, 0600; systemd hands it over"),
     ("/var/lib/revenium-agent, ~/.local/state/revenium-agent", "the log: events that are durable"),
+    ("~/.local/share/revenium-agent", "the program that start runs, for each version"),
     ("/run/revenium/agent.sock, $XDG_RUNTIME_DIR/revenium/agent.sock", "the socket that takes events"),
     (
         "/var/spool/revenium, ~/.local/state/revenium/spool",

@@ -14,7 +14,7 @@ use tracing::info;
 use super::Shell;
 use super::count::Settling;
 use super::view::{Drained, view};
-use crate::admin::DrainView;
+use crate::admin::{DrainView, ProfileStatus};
 use crate::commands::upstream::{api_key, client};
 use crate::config::{DrainConfig, ProfileConfig};
 use crate::desk::ClaimMap;
@@ -51,6 +51,7 @@ pub(super) fn start(
     let drain = delivery.drain();
     let (shown, store) = (delivery.shown.clone(), store.clone());
     let takes_keys = keyring.is_some();
+    let url = config.profile(PROFILE_DEFAULT).map_or_else(String::new, |profile| profile.url.clone());
     let configured: BTreeSet<Arc<str>> =
         config.profiles.iter().map(|profile| profile.name.as_str().into()).collect();
     shell.board.attach_drain(move || {
@@ -59,7 +60,8 @@ pub(super) fn start(
         let with_key = configured.iter().chain(keys.borrow().keys()).cloned().collect();
         let drained = Drained { configured: &with_key, claims: &claims.borrow(), takes_keys };
         let overdue = status.and_then(|status| status.overdue(tokio::time::Instant::now()));
-        DrainView { overdue, ..view(&accounts, &store.lanes(), &drained) }
+        let handed_over = keys.borrow().iter().map(|(name, kept)| shown_key(name, kept, &url)).collect();
+        DrainView { overdue, handed_over, ..view(&accounts, &store.lanes(), &drained) }
     });
     tasks.spawn(Stage::Drain, "drain", |stop| delivery.run(drain, stop));
     Ok(())
@@ -152,6 +154,17 @@ impl Delivery {
 async fn changed<T>(made: &mut watch::Receiver<T>) {
     if made.changed().await.is_err() {
         std::future::pending().await
+    }
+}
+
+/// A key that was handed over, as a profile that is shown.
+fn shown_key(name: &Arc<str>, kept: &Kept, default: &str) -> ProfileStatus {
+    ProfileStatus {
+        name: name.to_string(),
+        url: Some(kept.url.clone().unwrap_or_else(|| default.to_owned())),
+        key: Some(kept.key.masked()),
+        key_source: Some("handed over by an application".to_owned()),
+        ..ProfileStatus::default()
     }
 }
 

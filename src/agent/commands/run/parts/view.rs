@@ -42,6 +42,7 @@ pub(super) fn view(accounts: &[AccountStatus], lanes: &[LaneStats], drained: &Dr
     let pauses = accounts.iter().flat_map(|account| &account.pauses).filter(is_trouble).map(pause);
     DrainView {
         claims: drained.claims.clone(),
+        handed_over: Vec::new(),
         pauses: pauses.chain(not_sent(lanes, drained)).collect(),
         pace: accounts.iter().map(pace).collect(),
         last_delivered_at_ms: accounts
@@ -138,7 +139,8 @@ mod tests {
         lanes.extend(["key-a", "key-b", "key-c"].map(waits));
         let claims = [("key-a", "here"), ("key-b", "gone")];
         let claims = claims.map(|(name, of)| (name.into(), of.into())).into();
-        let drained = Drained { configured: &BTreeSet::from(["here".into()]), claims: &claims, takes_keys: false };
+        let drained =
+            Drained { configured: &BTreeSet::from(["here".into()]), claims: &claims, takes_keys: false };
         let view = view(&[], &lanes, &drained);
         let pauses: Vec<_> =
             view.pauses.iter().map(|p| (p.profile.as_str(), p.words.as_str(), p.since_ms)).collect();
