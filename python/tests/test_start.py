@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import sys
 import time
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 from agent import Agent
@@ -69,12 +69,9 @@ class Installed:
         runs = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         return [run for run in runs if run["args"][0] == command]
 
-    def wait(self, command: str = "start") -> None:
-        """Until it has been run."""
-        by = time.monotonic() + 30
-        while not self.runs(command):
-            assert time.monotonic() < by
-            time.sleep(0.01)
+    def wait(self) -> None:
+        """Until it has been started."""
+        _until(self.runs)
 
 
 @pytest.fixture
@@ -90,6 +87,13 @@ def agent(app: App) -> Any:
     agent.stop()
 
 
+def _until(holds: Callable[[], Any]) -> None:
+    by = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < by
+        time.sleep(0.01)
+
+
 def _lines(err: str) -> List[str]:
     return [line for line in err.splitlines() if "is not installed" not in line]
 
@@ -100,7 +104,7 @@ def test_it_is_started_once_and_calls_go_to_it(app: App, installed: Installed, a
     agent.start()
     installed.is_there()
     agent.wait(lambda: agent.keys == [{"value": KEY}])
-    told = "INFO revenium_middleware_anthropic: there was no revenium-agent: started one of this user's (1.2.3)"
+    told = "INFO revenium_middleware_anthropic: revenium-agent 1.2.3 was started for this user, as there was none"
     assert process.stderr is not None and told + "\n" in iter(process.stderr.readline, "")
     _, err = process.communicate("\n", timeout=60)
     assert (process.returncode, _lines(err)) == (0, [])
@@ -117,8 +121,7 @@ def test_calls_do_not_wait_and_are_in_the_spool_meanwhile(app: App, installed: I
     process = app.start("meter()\nprint('did', flush=True)\nsys.stdin.readline()\nos._exit(0)")
     installed.wait()
     assert process.stdout is not None and process.stdout.readline() == "did\n"
-    while not list(app.spool.glob("*.jsonl")):
-        time.sleep(0.01)
+    _until(lambda: list(app.spool.glob("*.jsonl")))
     process.communicate("\n", timeout=60)
     installed.is_there()
 
@@ -132,7 +135,7 @@ def test_the_end_of_a_process_waits_for_it_and_tells_it_the_key(app: App, instal
     assert process.returncode == 0, err
     agent.wait(lambda: agent.keys == [{"value": KEY}])
     assert len(list(app.spool.glob("*.jsonl"))) + len(agent.lines) == 1
-    assert len(_lines(err)) == 1 and "started one" in err
+    assert len(_lines(err)) == 1 and "was started for this user" in err
 
 
 def test_an_agent_that_does_not_ask_holds_no_process_up(app: App, installed: Installed, agent: Agent) -> None:
@@ -208,9 +211,9 @@ def test_each_process_may_start_it(app: App, installed: Installed, agent: Agent)
 
 def test_a_child_that_is_forked_while_it_starts_is_not_held_up(app: App, installed: Installed, agent: Agent) -> None:
     # The child that starts the agent is one of the parent's as well.
-    script = "meter()\nsys.stdin.readline()\nchild = os.fork()\nif child == 0:\n    sys.exit()\n"
+    script = "import gc\nmeter()\nsys.stdin.readline()\nchild = os.fork()\nif child == 0:\n    gc.collect()\n    sys.exit()\n"
     script += "assert os.waitpid(child, 0)[1] == 0\nprint('did')"
-    process = app.start(script)
+    process = app.start(script, PYTHONWARNINGS="always::ResourceWarning")
     installed.wait()
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write("\n")
@@ -219,13 +222,44 @@ def test_a_child_that_is_forked_while_it_starts_is_not_held_up(app: App, install
     installed.is_there()
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "did\n"), err
+    assert "still running" not in err, err
+
+
+def _ready(app: App, version: str = "9.9.9", **says: Any) -> None:
+    (app.socket.parent / "agent.json").write_text(json.dumps({"version": version, **says}))
+
+
+def test_an_older_agent_is_to_be_replaced(app: App, installed: Installed, agent: Agent) -> None:
+    _ready(app, version="0.0.9", per_user=True)
+    agent.start()
+    process = app.start("meter()\nsys.stdin.readline()\nmeter()")
+    installed.wait()
+    installed.is_there("taken_over")
+    told = "INFO revenium_middleware_anthropic: revenium-agent 1.2.3 was started for this user in the place of an older one"
+    assert process.stderr is not None and told + "\n" in iter(process.stderr.readline, "")
+    _, err = process.communicate("\n", timeout=60)
+    assert (process.returncode, _lines(err), len(agent.lines)) == (0, [], 2)
+
+
+@pytest.mark.parametrize(
+    "says", [{"version": "9.9.9", "per_user": True}, {"version": "0.0.9"}, {"version": "new", "per_user": True}]
+)
+def test_another_is_not(app: App, installed: Installed, agent: Agent, says: Dict[str, Any]) -> None:
+    _ready(app, **says)
+    agent.start()
+    app.run("meter()" + NOT_BEGUN)
+
+
+def test_when_an_older_one_stays_nothing_is_said(app: App, installed: Installed, agent: Agent) -> None:
+    _ready(app, version="0.0.9", per_user=True)
+    agent.start()
+    installed.says(state="not_started", reason="so", code="ci")
+    script = "meter()\nimport time\nwhile not revenium._emitter._lives[os.getpid()].carrier.starter.outcome:\n"
+    assert _lines(app.run(script + "    time.sleep(0.01)\nmeter()")) == []
+    assert len(agent.lines) == 2
 
 
 # Delivery, before the end.
-
-
-def _ready(app: App, **says: Any) -> None:
-    (app.socket.parent / "agent.json").write_text(json.dumps({"version": "1.2.3", **says}))
 
 
 @pytest.mark.parametrize("is_spooled", [True, False])
@@ -238,8 +272,7 @@ def test_where_the_agent_s_disk_goes_with_it_the_end_waits_for_delivery(
     process = app.start("meter()")
     if is_spooled:
         installed.wait()
-        while not list(app.spool.glob("*.jsonl")):
-            time.sleep(0.01)
+        _until(lambda: list(app.spool.glob("*.jsonl")))
         agent.start()
         installed.is_there()
         agent.wait(lambda: agent.keys != [])
@@ -252,6 +285,19 @@ def test_where_the_agent_s_disk_goes_with_it_the_end_waits_for_delivery(
     assert run["args"][1] == "--deadline" and 5_000 < int(run["args"][2][: -len("ms")]) <= 10_000
     # Not before the agent had them all.
     assert run["spooled"] == [] and "REVENIUM_METERING_API_KEY" not in run["env"]
+
+
+def test_what_is_in_the_spool_is_waited_for_before_delivery(app: App, installed: Installed, agent: Agent) -> None:
+    _ready(app, per_user=True, ephemeral=True)
+    process = app.start("meter()", REVENIUM_EXIT_WAIT_SECONDS="0.5")
+    installed.wait()
+    _until(lambda: list(app.spool.glob("*.jsonl")))
+    agent.start()
+    installed.is_there()
+    _, err = process.communicate(timeout=60)
+    # No time is left, as nobody takes it in.
+    (run,) = installed.runs("flush")
+    assert run["args"] == ["flush", "--deadline", "0ms"] and "not all calls were delivered" in err
 
 
 @pytest.mark.parametrize(

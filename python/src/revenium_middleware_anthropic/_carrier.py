@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import _key, _log, _place, _spool, _trouble
+from . import _card, _key, _log, _place, _spool, _trouble
 from ._answers import Answer, Inbox
 from ._key import Key
 from ._place import Place
@@ -76,7 +76,7 @@ class Carrier:
         self._connect_at = self._resend_at = self._spool_at = self._quiet_since = now
         self._failures = self._files = self._spool_failures = 0
         self._resend_pause = RESEND_PAUSE_FIRST
-        self._is_full = False
+        self._is_full = self._is_new_to_us = False
         self._gather_until = now
         self._met: List[Tuple[str, OSError]] = []
 
@@ -124,6 +124,7 @@ class Carrier:
             self.place, self._quiet_since = place, now
             self._inbox = Inbox()
             self.is_away = self._is_full = False
+            self._is_new_to_us = True
             return True
         # The thread tells it, which may do something about it first.
         self.is_away, self._met = True, failed
@@ -173,21 +174,24 @@ class Carrier:
     # Where no agent is.
 
     def _start(self, now: float) -> None:
-        """Starts an agent if none was found and this installation can. Else says that there is none."""
-        starter = self.starter
+        """Starts an agent if none was found, or an older one, and this installation can. Else says that there is none."""
+        starter, place = self.starter, self.place
         if starter.look(now) and starter.outcome is not None and self.started(starter.outcome):
             self._connect_at = now
         elif self.is_away and starter.pipe is None:
             may_begin = starter.may_begin(now) and _trouble.is_nobody(self._met)
             if not (may_begin and starter.begin(now)):
                 self._tell_away(starter.outcome)
+        elif self._is_new_to_us and place is not None:
+            self._is_new_to_us = False
+            if starter.may_begin(now) and _card.is_older(place):
+                starter.begin(now)
 
     def started(self, outcome: Outcome) -> bool:
         """Tells what came of it. Whether an agent is there."""
         if outcome.is_there:
-            how = "started one" if outcome.is_new else "another process has started one"
-            _log.logger.info("there was no revenium-agent: %s of this user's (%s)", how, outcome.version)
-        else:
+            _log.logger.info("revenium-agent %s %s", outcome.version, outcome.how)
+        elif self.is_away:
             self._tell_away(outcome)
         return outcome.is_there
 

@@ -6,14 +6,12 @@
 Neither happens where an agent was there all along and its disk lasts. Every wait has an end.
 """
 
-import json
 import os
 import socket
-import stat
 import time
-from typing import TYPE_CHECKING, Any, Dict, Optional
+from typing import TYPE_CHECKING, Optional
 
-from . import _key, _log, _start
+from . import _card, _key, _log, _start
 
 if TYPE_CHECKING:
     from ._carrier import Carrier
@@ -36,7 +34,7 @@ def settle(carrier: "Carrier") -> None:
         return
     place = carrier.place if carrier.was_connected else _started(carrier)
     carrier.starter.leave()
-    if place is not None and _goes_with_its_disk(place):
+    if place is not None and _card.is_ephemeral(place):
         _deliver(carrier)
 
 
@@ -80,26 +78,6 @@ def _ask(place: "Place", content: bytes, by: float) -> bytes:
                 break
             said += more
     return said
-
-
-def _goes_with_its_disk(place: "Place") -> bool:
-    """Whether what the agent there has said to be durable is only so as long as this container or machine lives."""
-    ready = _ready_file(os.path.join(os.path.dirname(place.path), "agent.json"))
-    return ready.get("per_user") is True and ready.get("ephemeral") is True
-
-
-def _ready_file(path: str) -> Dict[str, Any]:
-    """What an agent of this user's says about itself; nothing if it is no such agent."""
-    try:
-        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(opened, "rb") as file:
-            status = os.fstat(file.fileno())
-            if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode):
-                return {}
-            read = json.loads(file.read(SAID_BYTES_MAX))
-            return read if isinstance(read, dict) else {}
-    except (OSError, ValueError):
-        return {}
 
 
 def _deliver(carrier: "Carrier") -> None:

@@ -22,12 +22,19 @@ SAID_BYTES_MAX = 64 << 10
 PROGRAM = "revenium-agent"
 
 
+HOW = {
+    "running": "runs for this user",
+    "started": "was started for this user, as there was none",
+    "taken_over": "was started for this user in the place of an older one",
+}
+
+
 class Outcome:
     """What came of it: an agent is there, or why not."""
 
     def __init__(self, said: Dict[str, Any]) -> None:
-        self.is_there = said.get("state") in ("running", "started", "taken_over")
-        self.is_new = self.is_there and said["state"] != "running"
+        self.how = HOW.get(str(said.get("state")), "")
+        self.is_there = bool(self.how)
         self.version = str(said.get("version", ""))
         self.reason = str(said.get("reason", "it did not say why"))
 
