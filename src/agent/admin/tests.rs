@@ -146,6 +146,7 @@ fn a_status_gathers_what_the_parts_report() {
     board.ready("socket");
     board.attach_queue(stats);
     board.attach_drain(|| DrainView {
+        handed_over: Vec::new(),
         claims: [("gone".into(), "default".into()), ("key-1".into(), "gone".into())].into(),
         pauses: vec![PauseView {
             profile: "default".to_owned(),

@@ -181,10 +181,13 @@ mod tests {
         assert_eq!(judged(|_| {}, &[("CI", "false"), ("INVOCATION_ID", "x")]), Ok(None));
     }
 
+    /// What is found, variables, and the code of the reason.
+    type Case<'a> = (fn(&mut Found<'_>), &'a [(&'a str, &'a str)], &'a str);
+
     #[test]
     fn where_somebody_else_looks_after_processes_none_is_started() {
         let no_vars: &[(&str, &str)] = &[];
-        let cases: [(fn(&mut Found<'_>), &[(&str, &str)], &str); 12] = [
+        let cases: [Case<'_>; 12] = [
             (|found| found.uid = 0, no_vars, "root"),
             (|found| found.cgroup = "0::/system.slice/worker.service\n".to_owned(), no_vars, "systemd"),
             (|_| {}, &[("AWS_LAMBDA_FUNCTION_NAME", "f")], "serverless"),
