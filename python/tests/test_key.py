@@ -89,7 +89,11 @@ def test_one_that_does_not_ask_is_not_told(app: App, agent: Agent) -> None:
 
 def test_the_key_is_nowhere_else(app: App, agent: Agent) -> None:
     agent.refuses = "key"
-    said = app.run("meter()\nassert revenium.flush()", **NAMED, REVENIUM_LOG_LEVEL="DEBUG")
+    script = "meter()\nsys.stdin.readline()\nmeter()\nassert revenium.flush()"
+    process = app.start(script, **NAMED, REVENIUM_LOG_LEVEL="DEBUG")
+    agent.wait(lambda: agent.keys)
+    # What is answered later is read later.
+    _, said = process.communicate("\n", timeout=60)
     assert "the agent did not take the API key (invalid): as told" in said
     agent.stop()
     said += app.run("meter()", **NAMED, REVENIUM_LOG_LEVEL="DEBUG")
