@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes the files of a release: a Debian package, a tar.gz, and their SHA-256 sums.
+# Makes the files of a release: a Debian package, a tar.gz, two Python wheels, and their SHA-256 sums.
 #
 #   ops/release.sh [--binary FILE] [--revision N] [--output DIR] [--fast]
 #
-# FILE stands in for a release build, N is the package's revision (1), DIR is target/dist; --fast is for tests
-# and compresses less. It needs cargo-deb (cargo install --locked cargo-deb). The same commit and binary
-# give the same bytes.
+# FILE stands in for a release build, and no wheels are made then; N is the package's revision (1), DIR is
+# target/dist; --fast is for tests and compresses less. It needs cargo-deb (cargo install --locked cargo-deb), and
+# python3 for the wheels. The same commit and binary give the same bytes.
 set -euo pipefail
 from=$PWD
 cd "$(dirname "$0")/.."
@@ -23,14 +23,16 @@ while [ $# -gt 0 ]; do
 done
 export PATH="$PWD/target/tools/bin:$PATH"
 cargo deb --version > /dev/null || { echo 'needs cargo-deb: cargo install --locked cargo-deb' >&2; exit 1; }
-SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}"
-export SOURCE_DATE_EPOCH
 version=$(cargo pkgid --locked | sed 's/.*[#@]//')
 
+wheels=no
 if [ -z "$binary" ]; then
-    cargo build --release --locked
-    binary=target/release/revenium-agent
+    # What is in the wheel is what is packed below, built once.
+    ops/wheels.sh --output "$output"
+    binary=target/release/revenium-agent wheels=yes
 fi
+SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}"
+export SOURCE_DATE_EPOCH
 
 # cargo-deb finds what Cargo.toml names under target/release in a target folder of this run's own.
 stage=$(mktemp -d)
@@ -55,5 +57,7 @@ CARGO_TARGET_DIR="$stage" cargo deb --quiet --locked --no-build --no-strip --deb
     "${fast[@]}" --output "$output/" > /dev/null
 
 cd "$output"
-sha256sum -- "revenium-agent_$version-${revision}_"*.deb "$name.tar.gz" > SHA256SUMS
+files=("revenium-agent_$version-${revision}_"*.deb "$name.tar.gz")
+[ "$wheels" = no ] || files+=("revenium_middleware_anthropic-$version-py3-none-"*.whl)
+sha256sum -- "${files[@]}" > SHA256SUMS
 cat SHA256SUMS

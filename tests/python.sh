@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The Python package: built as a wheel, installed into clean folders, and tested there, on every Python that is here
-# and with Anthropic's SDK from the oldest version that can stream to the newest.
+# The Python package: both its wheels are built, installed into clean folders, and tested there. The one without an
+# agent on every Python that is here and with Anthropic's SDK from the oldest version that can stream to the newest;
+# the one with it as an ordinary user meets it, which needs a Python that such a user can run.
 #
 # Installs through pip and nothing else. Ends with a line like a Rust test's, "test result: ok. N passed; N failed".
-# ONLY=3.12 takes one Python; more arguments go to pytest.
+# ONLY=3.12 takes one Python, ONLY=agent the wheel with the agent; more arguments go to pytest.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -35,10 +36,15 @@ folder() { # PYTHON PACKAGES...: a virtual environment with them, made once
     echo "$name"
 }
 
-tools() { # What builds the wheel and checks the types.
+tools() { # What checks the types.
     local python
     python="$(interpreter 3.12)"
-    folder "${python:-python3}" mypy build setuptools wheel anthropic==2.12.0
+    folder "${python:-python3}" mypy anthropic==2.12.0
+}
+
+for_everybody() { # A Python outside of anybody's home, if there is one that is new enough.
+    /usr/bin/python3 -c 'import ensurepip, ssl, sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null &&
+        echo /usr/bin/python3
 }
 
 passed=0 failed=0
@@ -46,15 +52,31 @@ note() { # NAME CODE
     if [ "$2" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $1"; fi
 }
 
+try() { # TITLE VENV WHEEL ARGS...: installs the wheel there, and runs tests with it.
+    local title="$1" venv="$2" wheel="$3" out last good bad; shift 3
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check --force-reinstall --no-deps "$wheel"
+    note "installing for $title" $?
+    echo "== $title"
+    out="$(cd python && "../$venv/bin/python" -m pytest -q -p no:cacheprovider "$@" 2>&1)" || echo "$out"
+    last="$(tail -n 1 <<< "$out")"
+    echo "$last"
+    good="$(grep -oE '[0-9]+ passed' <<< "$last" | cut -d' ' -f1)" bad="$(grep -oE '[0-9]+ (failed|error)' <<< "$last" | awk '{n += $1} END {print n + 0}')"
+    # It did not even begin.
+    [ -n "$good" ] || [ "$bad" -gt 0 ] || bad=1
+    passed=$((passed + ${good:-0})) failed=$((failed + bad))
+}
+
 tools="$(tools)"
-rm -rf target/python && mkdir -p target/python
-# In a copy, as building leaves folders behind.
-cp -r python target/python/source && rm -rf target/python/source/build
-"$tools/bin/python" -m build -q --wheel --no-isolation -o target/python target/python/source
-note "building the wheel" $?
-wheel="$(echo target/python/*-py3-none-any.whl)"
-[ -f "$wheel" ]
-note "a wheel for every Python and machine" $?
+rm -rf target/python
+ops/wheels.sh --profile dev --output target/python > /dev/null 2>&1
+note "building the wheels" $?
+sums="$(sha256sum target/python/*)"
+ops/wheels.sh --profile dev --output target/python > /dev/null 2>&1
+[ "$sums" = "$(sha256sum target/python/*)" ]
+note "the same wheels twice" $?
+pure="$(echo target/python/*-py3-none-any.whl)" whole="$(echo target/python/*-py3-none-manylinux_*.whl)"
+[ -f "$pure" ] && [ -f "$whole" ]
+note "a wheel with the agent, and one for every machine" $?
 (cd python && "../$tools/bin/mypy" --no-error-summary)
 note "types" $?
 
@@ -67,18 +89,16 @@ for pair in "${PAIRS[@]}"; do
         continue
     fi
     # shellcheck disable=SC2086
-    venv="$(folder "$python" $packages)"
-    "$venv/bin/python" -m pip install -q --disable-pip-version-check --force-reinstall --no-deps "$wheel"
-    note "installing for $pair" $?
-    echo "== $pair"
-    out="$(cd python && "../$venv/bin/python" -m pytest -q -p no:cacheprovider "$@" 2>&1)" || echo "$out"
-    last="$(tail -n 1 <<< "$out")"
-    echo "$last"
-    good="$(grep -oE '[0-9]+ passed' <<< "$last" | cut -d' ' -f1)" bad="$(grep -oE '[0-9]+ (failed|error)' <<< "$last" | awk '{n += $1} END {print n + 0}')"
-    # It did not even begin.
-    [ -n "$good" ] || [ "$bad" -gt 0 ] || bad=1
-    passed=$((passed + ${good:-0})) failed=$((failed + bad))
+    try "$pair" "$(folder "$python" $packages)" "$pure" "$@"
 done
+
+if [ -z "${ONLY:-}" ] || [ "$ONLY" = agent ]; then
+    python="$(for_everybody)"
+    venv="$(folder "${python:-$(interpreter 3.12)}" anthropic==2.12.0)"
+    try "the wheel with the agent" "$venv" "$whole" tests/test_wheels.py "$@"
+    "$venv/bin/python" -m pip check
+    note "what the wheel asks for is there" $?
+fi
 
 [ "$failed" -eq 0 ] && word=ok || word=FAILED
 echo "test result: $word. $passed passed; $failed failed"

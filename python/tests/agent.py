@@ -21,14 +21,22 @@ class Agent:
         # What to answer in place of "durable": nothing, or a refusal with this code.
         self.is_silent = False
         self.refuses: Optional[str] = None
+        # It asks everybody for a key, also who has offered none, and was told these.
+        self.wants_keys = False
+        self.keys: List[Dict[str, str]] = []
         self.changed = threading.Condition()
         self._connections: List[socket.socket] = []
         self._listener: Optional[socket.socket] = None
 
-    def start(self) -> "Agent":
+    def start(self, listens_as: Optional[int] = None) -> "Agent":
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
+        # The kernel tells a peer who it was that listened.
+        if listens_as is not None:
+            os.seteuid(listens_as)
         self._listener.listen(64)
+        if listens_as is not None:
+            os.seteuid(os.getuid())
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
         return self
 
@@ -69,7 +77,8 @@ class Agent:
 
     def _serve(self, connection: socket.socket) -> None:
         producer = ""
-        with connection.makefile("rb") as lines:
+        # It is read to its end, and then closed.
+        with connection, connection.makefile("rb") as lines:
             try:
                 for line in lines:
                     if not line.endswith(b"\n"):
@@ -87,6 +96,16 @@ class Agent:
                         if self.refuses == "denied":
                             self._answer(connection, {"ok": False, "code": "denied", "message": "not you"})
                             return
+                        if self.wants_keys:
+                            self._answer(connection, {"want": "key"})
+                        continue
+                    if "key" in read:
+                        with self.changed:
+                            self.keys.append(read["key"])
+                            self.changed.notify_all()
+                        if self.refuses == "key":
+                            said = {"code": "invalid", "field": "key.value", "message": "as told"}
+                            self._answer(connection, {"ok": False, **said})
                         continue
                     self._take(connection, producer, read)
             except OSError:
@@ -95,11 +114,11 @@ class Agent:
     def _take(self, connection: socket.socket, producer: str, line: Dict[str, Any]) -> None:
         n = line.pop("n")
         answer = {"ok": True, "upto": n} if not self.is_silent else None
-        if self.refuses:
+        if self.refuses and self.refuses != "key":
             answer = {"ok": False, "n": n, "code": self.refuses, "message": "as told"}
         with self.changed:
             self.received += 1
-            if not self.refuses:
+            if not self.refuses or self.refuses == "key":
                 self.lines.setdefault((producer, n), line)
             self.changed.notify_all()
         if answer:

@@ -1,4 +1,4 @@
-"""The agent's answers, from bytes as they come in: bounded lines, each of them one of three things."""
+"""The agent's answers, from bytes as they come in: bounded lines, each of them one of five things."""
 
 import json
 import re
@@ -14,12 +14,14 @@ _DURABLE = re.compile(rb'\{"ok":true,"upto":(\d{1,20})\}')
 
 
 class Answer:
-    """Durable up to `n`; or `n` was refused; or, without `n`, the connection was."""
+    """Durable up to `n`; or `n` was refused; or, without `n`, the connection was, or the key, if `is_of_key`; or the
+    key is asked for, if `wants_key`."""
 
-    __slots__ = ("code", "is_durable", "message", "n")
+    __slots__ = ("code", "is_durable", "is_of_key", "message", "n", "wants_key")
 
     def __init__(self, is_durable: bool, n: Optional[int], code: str = "", message: str = "") -> None:
         self.is_durable, self.n, self.code, self.message = is_durable, n, code, message
+        self.is_of_key = self.wants_key = False
 
     @property
     def is_for_now(self) -> bool:
@@ -42,6 +44,8 @@ class Inbox:
 
 
 _NOT_AN_AGENT = Answer(False, None, "invalid", "it does not answer as an agent does")
+_WANTS_KEY = Answer(False, None)
+_WANTS_KEY.wants_key = True
 
 
 def _parse(line: bytes) -> Answer:
@@ -50,9 +54,13 @@ def _parse(line: bytes) -> Answer:
         return Answer(True, int(durable.group(1)))
     try:
         read = json.loads(line)
+        if read.get("want") == "key":
+            return _WANTS_KEY
         if read["ok"] is True:
             return Answer(True, int(read["upto"]))
         n = read.get("n")
-        return Answer(False, None if n is None else int(n), str(read["code"]), str(read.get("message", "")))
+        answer = Answer(False, None if n is None else int(n), str(read["code"]), str(read.get("message", "")))
+        answer.is_of_key = n is None and str(read.get("field", "")).startswith("key")
+        return answer
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return _NOT_AN_AGENT

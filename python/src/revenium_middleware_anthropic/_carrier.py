@@ -4,16 +4,19 @@ One per process, started by its first event; a daemon, so that it never keeps a 
 lock over a wait, and every wait ends: at an answer, when it is woken, or when something is due.
 """
 
+import json
 import os
 import random
 import select
 import threading
 import time
-from typing import Callable, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import _log, _place, _spool, _trouble
+from . import _card, _key, _log, _place, _spool, _trouble
 from ._answers import Answer, Inbox
+from ._key import Key
 from ._place import Place
+from ._start import Outcome, Starter
 from ._state import Line, State
 
 # The pause after the first failed connect; it doubles, and is scaled by a random factor in 0.5..1.0, so that
@@ -44,10 +47,19 @@ class Carrier:
     """See the module's text. `lock` guards `state`; `admit` takes what calls have left for it."""
 
     def __init__(
-        self, state: State, lock: "threading.RLock", places: List[Place], admit: Callable[[], None], now: float
+        self,
+        state: State,
+        lock: "threading.RLock",
+        places: List[Place],
+        key: Optional[Key],
+        admit: Callable[[], None],
+        now: float,
     ) -> None:
-        self.state, self.lock, self.places = state, lock, places
+        self.state, self.lock, self.places, self.key = state, lock, places, key
+        self.starter = Starter(key is not None and not key.trouble)
         self.place: Optional[Place] = None
+        # Whether the last connection held until closing was done.
+        self.was_connected = False
         # Nobody was found where the agent could be, or it turned us away and has answered nothing since.
         self.is_away = self.is_denied = False
         self.close_within: Optional[Tuple[float, float]] = None
@@ -64,8 +76,9 @@ class Carrier:
         self._connect_at = self._resend_at = self._spool_at = self._quiet_since = now
         self._failures = self._files = self._spool_failures = 0
         self._resend_pause = RESEND_PAUSE_FIRST
-        self._is_full = False
+        self._is_full = self._is_new_to_us = False
         self._gather_until = now
+        self._met: List[Tuple[str, OSError]] = []
 
     def wake(self) -> None:
         """Makes it look at once. Called with or without the lock."""
@@ -81,6 +94,7 @@ class Carrier:
             os.close(end)
         if self.state.connection is not None:
             self.state.connection.close()
+        self.starter.leave()
 
     def run(self) -> None:
         """Runs to the end: until closing is done. An error of ours begins it anew."""
@@ -103,25 +117,30 @@ class Carrier:
             try:
                 connection = place.connect()
             except OSError as error:
-                failed.append((place.path, error))
+                # It is kept, and would keep the application's frames with it.
+                failed.append((place.path, error.with_traceback(None)))
                 continue
-            self.state.connected(connection, self._hello())
+            self.state.connected(connection, self.hello())
             self.place, self._quiet_since = place, now
             self._inbox = Inbox()
             self.is_away = self._is_full = False
+            self._is_new_to_us = True
             return True
-        self.is_away = True
+        # The thread tells it, which may do something about it first.
+        self.is_away, self._met = True, failed
         self._back_off(now)
-        spool = _place.choose(self.places, self.place).spool
-        _log.warning_once("agent", "%s", _trouble.of_connecting(failed, spool))
         return False
 
     def _may_connect_early(self, now: float) -> bool:
         """Whether the pause is for an idle process, and there are events now."""
         return not self.is_denied and self._connect_at > now + CONNECT_PAUSE_MAX and self.state.in_memory() > 0
 
-    def _hello(self) -> bytes:
-        return b'{"hello":{"v":1,"producer":"%b"}}\n' % self.state.producer.encode()
+    def hello(self, is_spooled: bool = False) -> bytes:
+        """Who we are, and whose calls these are. Only on a connection something can be asked for."""
+        told: Dict[str, Any] = {"v": 1, "producer": self.state.producer}
+        if self.key is not None:
+            told.update(self.key.told_in_spool() if is_spooled else self.key.told_in_hello())
+        return json.dumps({"hello": told}, separators=(",", ":")).encode() + b"\n"
 
     def _step(self) -> bool:
         """Does what is due. False when there is nothing more to do, ever."""
@@ -130,6 +149,7 @@ class Carrier:
         with self.lock:
             if self.state.connection is None and (now >= self._connect_at or self._may_connect_early(now)):
                 self.connect(now)
+        self._start(now)
         self._read(now)
         with self.lock:
             if self.state.is_broken:
@@ -150,6 +170,35 @@ class Carrier:
                 self._is_full = not self.state.pump() and not self.state.is_broken
                 if self._is_full or self.state.is_broken:
                     return
+
+    # Where no agent is.
+
+    def _start(self, now: float) -> None:
+        """Starts an agent if none was found, or an older one, and this installation can. Else says that there is none."""
+        starter, place = self.starter, self.place
+        if starter.look(now) and starter.outcome is not None and self.started(starter.outcome):
+            self._connect_at = now
+        elif self.is_away and starter.pipe is None:
+            may_begin = starter.may_begin(now) and _trouble.is_nobody(self._met)
+            if not (may_begin and starter.begin(now)):
+                self._tell_away(starter.outcome)
+        elif self._is_new_to_us and place is not None:
+            self._is_new_to_us = False
+            if starter.may_begin(now) and _card.is_older(place):
+                starter.begin(now)
+
+    def started(self, outcome: Outcome) -> bool:
+        """Tells what came of it. Whether an agent is there."""
+        if outcome.is_there:
+            _log.logger.info("revenium-agent %s %s", outcome.version, outcome.how)
+        elif self.is_away:
+            self._tell_away(outcome)
+        return outcome.is_there
+
+    def _tell_away(self, outcome: Optional[Outcome]) -> None:
+        spool = _place.choose(self.places, self.place).spool
+        reason = None if outcome is None or outcome.is_there else outcome.reason
+        _log.warning_once("agent", "%s", _trouble.of_connecting(self._met, spool, reason))
 
     # What the agent says.
 
@@ -181,6 +230,12 @@ class Carrier:
                 _log.over("agent")
                 _log.over("room")
             return True
+        if answer.wants_key:
+            self._tell_key()
+            return True
+        if answer.is_of_key:
+            _log.error_once("key refused", "the agent did not take the API key (%s): %s", answer.code, answer.message)
+            return True
         if answer.n is None:
             # The agent wants nothing of this connection. One that stops is no refusal: the next is found soon.
             self.is_denied = answer.code != "stopping"
@@ -199,6 +254,15 @@ class Carrier:
                     "a call was not metered: the agent refused it (%s): %s", answer.code, answer.message
                 )
         return True
+
+    def _tell_key(self) -> None:
+        connection = self.state.connection
+        if self.key is None or self.key.trouble or connection is None:
+            return
+        if _key.may_be_told(connection):
+            self.state.say(self.key.line())
+        else:
+            _log.error_once("key", "an agent of another user's asks for the API key; it is not told")
 
     def _progressed(self, now: float) -> None:
         self._quiet_since, self._failures, self.is_denied = now, 0, False
@@ -220,7 +284,7 @@ class Carrier:
         while self._is_spooling_due(now):
             with self.lock:
                 parked = self.state.park(_spool.FILE_BYTES_MAX)
-                hello, producer = self._hello(), self.state.producer
+                hello, producer = self.hello(is_spooled=True), self.state.producer
             if not parked or not self._spool(parked, hello, producer, now):
                 return
 
@@ -266,6 +330,10 @@ class Carrier:
             wanted.append((began + by) / 2)
         return min(wanted)
 
+    def left(self) -> List[str]:
+        """Spool files of this process that no agent has taken in yet."""
+        return self._writer.left()
+
     # Waiting.
 
     def _look(self, now: float) -> bool:
@@ -279,6 +347,7 @@ class Carrier:
                 return True
             if self.state.abandon():
                 _log.logger.error("calls were not metered: there was no time or room to keep them")
+            self.was_connected = self.state.connection is not None
             self.state.disconnected()
         return False
 
@@ -297,6 +366,9 @@ class Carrier:
                 due.append(self._connect_at)
             if state.is_held and not state.sent:
                 due.append(self._resend_at)
+            if self.starter.pipe is not None:
+                poll.register(self.starter.pipe, select.POLLIN)
+                due.append(self.starter.ends_by)
             if is_urgent:
                 due.append(max(self._urgent_at(), now + 0.01))
             if now < self._gather_until and not is_urgent:

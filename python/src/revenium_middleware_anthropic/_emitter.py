@@ -5,7 +5,8 @@
 - It may be called anywhere: in a signal handler, in a finalizer that ran while the same thread was in here.
 - A process has events, numbers, connection and thread of its own. A forked child drops its parent's, which are its
   parent's to send, and touches no lock of its parent's.
-- When the process ends normally, what the agent has not answered for within a second goes to the spool.
+- When the process ends normally, what the agent has not answered for within a second goes to the spool. What its end
+  waits for besides, `_end` has.
 """
 
 import atexit
@@ -16,7 +17,7 @@ import time
 from collections import deque
 from typing import Callable, Deque, Dict, List
 
-from . import _log, _place
+from . import _end, _key, _log, _place
 from ._carrier import Carrier
 from ._state import State
 
@@ -28,6 +29,12 @@ LATE_WITHIN = 0.5
 
 # What waiting for the thread may take beyond that.
 CLOSE_SLACK = 0.25
+
+# So that they are neither lost nor another's.
+_NO_KEY = (
+    "%s is no key of Revenium's: %s. Calls are kept apart, as %s, until a person says whose they are "
+    "(`revenium-agent profile claim`)"
+)
 
 # Told before the last events are handed over, so that what is still open is metered.
 at_exit: List[Callable[[], None]] = []
@@ -44,7 +51,10 @@ class Life:
         self.is_inside = False
         self.arrived: Deque[bytes] = deque()
         places = _place.places(os.environ, os.geteuid())
-        self.carrier = Carrier(self.state, self.lock, places, self.admit, time.monotonic())
+        key = _key.of_environment(os.environ)
+        if key is not None and key.trouble:
+            _log.error_once("key", _NO_KEY, _key.KEY_VARIABLE, key.trouble, key.profile)
+        self.carrier = Carrier(self.state, self.lock, places, key, self.admit, time.monotonic())
         self.has_thread = self.has_tried = self.is_closed = self.is_finishing = False
         # In a child of `multiprocessing` nothing of `atexit` runs.
         util = sys.modules.get("multiprocessing.util")
@@ -124,6 +134,7 @@ class Life:
         if not self.is_closed:
             self.is_closed = True
             self._finish(CLOSE_WITHIN)
+            _end.settle(self.carrier)
 
     def _finish(self, within: float) -> None:
         """Hands over or spools what is left: by the thread, or without it once it has ended."""
@@ -152,6 +163,9 @@ is_disabled = os.environ.get("REVENIUM_METERING_DISABLED") == "1"
 def emit(body: bytes) -> None:
     """Takes an event: the rest of a line after its number. Never waits, and never raises."""
     if is_disabled:
+        return
+    if not _place.IS_POSSIBLE:
+        _log.warning_once("platform", "calls are not metered: an agent is reached by a Unix socket, and there are none")
         return
     try:
         _own().emit(body)

@@ -39,6 +39,10 @@ class Writer:
             os.close(opened)
         self._own[os.path.join(folder, name)] = size
 
+    def left(self) -> List[str]:
+        """Files that no agent has taken in yet."""
+        return [path for path in self._own if os.path.lexists(path)]
+
     def _check_room(self, folder: str, size: int) -> None:
         if len(self._own) >= OWN_FILES_MAX or sum(self._own.values()) + size > OWN_BYTES_MAX:
             self._own = {path: kept for path, kept in self._own.items() if os.path.lexists(path)}
@@ -62,7 +66,7 @@ def _open(folder: str) -> int:
         opened = os.open(folder, os.O_RDONLY | flags)
     except PermissionError:
         # Members of the agent's group may write to the machine's spool and may not list it.
-        opened = os.open(folder, os.O_PATH | flags)
+        opened = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | flags)
     owner = os.fstat(opened).st_uid
     if owner not in (0, os.geteuid()):
         os.close(opened)
@@ -91,7 +95,8 @@ def _write(opened: int, folder: str, name: str, lines: List[bytes]) -> None:
         try:
             os.fchmod(file, mode)
             _write_all(file, b"".join(lines))
-            os.fdatasync(file)
+            # Not everywhere there is the cheaper one.
+            getattr(os, "fdatasync", os.fsync)(file)
             os.rename(unfinished, name, src_dir_fd=opened, dst_dir_fd=opened)
             try:
                 os.fsync(opened)

@@ -95,6 +95,10 @@ class State:
         self.disconnected()
         self.connection, self._rest = connection, hello
 
+    def say(self, line: bytes) -> None:
+        """Puts a line that is no event in front of the next event."""
+        self._rest += line
+
     def disconnected(self) -> None:
         """Ends the connection. The other side sees the end even if a forked child has a copy of it."""
         if self.connection is not None:

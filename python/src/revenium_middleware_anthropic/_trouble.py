@@ -1,18 +1,24 @@
 """What keeps calls from the agent, in one clear line for a person."""
 
 import os
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 
-def of_connecting(tried: List[Tuple[str, OSError]], spool: str) -> str:
-    """What failing to connect means, and what to do."""
+def is_nobody(tried: List[Tuple[str, OSError]]) -> bool:
+    """Whether no agent is there, as against one that does not take us."""
+    return all(isinstance(error, (FileNotFoundError, ConnectionRefusedError)) for _, error in tried)
+
+
+def of_connecting(tried: List[Tuple[str, OSError]], spool: str, not_started: Optional[str]) -> str:
+    """What failing to connect means, why no agent was started if that was tried, and what to do."""
     for path, error in tried:
         if isinstance(error, PermissionError):
             return "%s; calls are kept in %s" % (_why_denied(path, error), spool)
     places = " or ".join("%s (%s)" % (path, error.strerror or error) for path, error in tried)
+    why = " and none was started (%s)" % not_started if not_started else ""
     return (
-        "no revenium-agent at %s: calls are kept in %s until one runs. Start one (`revenium-agent run`), or name its "
-        "socket in REVENIUM_AGENT_SOCKET" % (places, spool)
+        "no revenium-agent at %s%s: calls are kept in %s until one runs. Start one (`revenium-agent run`), or name its "
+        "socket in REVENIUM_AGENT_SOCKET" % (places, why, spool)
     )
 
 
