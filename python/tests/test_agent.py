@@ -70,6 +70,10 @@ class Real:
         assert len(bodies) == count, bodies
         return bodies
 
+    def got(self) -> List[str]:
+        """What became of all that arrived, a word for each thing that happened."""
+        return [json.loads(line)["what"] for line in self._journal.read_text().splitlines()]
+
 
 @pytest.fixture
 def real(tmp_path: pathlib.Path, app: App) -> Iterator[Real]:

@@ -10,6 +10,7 @@ from conftest import ASK, MODEL, Metered, Provider
 
 import revenium_middleware_anthropic  # noqa: F401
 
+MARK = "x-revenium-metered"
 BY_A_GATEWAY = {"x-metered-by": "revenium-gateway/0.1.0"}
 TAGS = {"trace_id": "conv-1", "task_type": "test", "subscriber": {"id": "user-7"}}
 
@@ -153,6 +154,8 @@ def _assert_metered_alone(metered: Metered, provider: Provider) -> None:
     assert call["request"] == {"model": MODEL, "has_tools": False, "has_vision": False}
     seen = provider.seen()[-1]
     assert call["route"] == seen["path"]
+    # The provider is no host of a provider's own, so the request claims its call, and says nothing else of us.
+    assert seen["headers"].pop(MARK) == call["middleware"]
     assert "revenium" not in json.dumps(seen).lower() and "usage_metadata" not in json.dumps(seen)
 
 

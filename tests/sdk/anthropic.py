@@ -5,7 +5,8 @@ follows from `metadata.user_id` of the request: `http:CODE` is that error, `cut`
 middle, `break` one that ends there in good order, `error` one that ends with an error, `cache` usage with cached
 tokens, `gzip` an answer that is compressed; with `tools` it answers with a call of the first one, and with the
 tool's result it answers in words. It knows the paths of Bedrock and Vertex, counting tokens, and one batch.
-`GET /seen` tells every request so far. An answer to a request with `x-metered-by` says that it was metered by that.
+`GET /seen` tells every request so far. An answer to a request with `x-metered-by` says that it was metered by that, and a
+batch that is asked for with `x-results-at` has its results there.
 """
 
 import binascii
@@ -39,10 +40,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/seen":
             self.answer(200, seen)
-        elif self.path.endswith("/results"):
+            return
+        seen.append({"path": self.path, "headers": dict(self.headers), "body": None})
+        if self.path.endswith("/results"):
             self.answer(200, b"".join(json.dumps(line).encode() + b"\n" for line in results()), "application/x-jsonl")
         else:
-            self.answer(200, batch(self.path.rsplit("/", 1)[1].partition("?")[0], self.headers["host"]))
+            at = self.headers["x-results-at"] or "http://" + self.headers["host"]
+            self.answer(200, batch(self.path.rsplit("/", 1)[1].partition("?")[0], at))
 
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -163,11 +167,11 @@ def answer_to(request):
     return '{"word": "Hello"}' if asked else TEXT
 
 
-def batch(name, host):
+def batch(name, at):
     counts = {"processing": 0, "succeeded": 2, "errored": 1, "canceled": 0, "expired": 0}
     return {
         "id": name, "type": "message_batch", "processing_status": "ended", "request_counts": counts,
-        "results_url": f"http://{host}/v1/messages/batches/{name}/results", "created_at": "2026-01-01T00:00:00Z",
+        "results_url": f"{at}/v1/messages/batches/{name}/results", "created_at": "2026-01-01T00:00:00Z",
         "expires_at": "2026-01-02T00:00:00Z", "ended_at": "2026-01-01T01:00:00Z", "archived_at": None,
         "cancel_initiated_at": None,
     }  # fmt: skip

@@ -5,7 +5,7 @@ import sys
 from contextvars import ContextVar
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from . import _batch, _context, _emitter, _facts, _log, _raw, _stream
+from . import _batch, _claim, _context, _emitter, _facts, _log, _raw, _stream
 from ._call import Call
 from ._context import Carried
 
@@ -14,9 +14,6 @@ MEMBER = "_revenium"
 
 # Revenium's own package. Two records for one call would be billed twice.
 _OFFICIAL = "revenium_middleware.anthropic"
-
-# Says in an answer who metered the call nearer to the provider, as the gateway does. That one counts.
-_METERED = "x-revenium-metered"
 
 # What follows the request that is under way here, if it is one that is metered.
 _under_way: "ContextVar[Any]" = ContextVar("revenium_under_way", default=None)
@@ -39,23 +36,10 @@ def answered(response: Any) -> None:
     """The provider's answer to the request that is under way, before it becomes what the application gets."""
     followed = _under_way.get()
     try:
-        if followed is not None and _is_metered_elsewhere(response):
+        if followed is not None and _claim.is_metered_elsewhere(response):
             followed.leave()
     except Exception:
         _log.bug("reading an answer's headers")
-
-
-def _is_metered_elsewhere(response: Any) -> bool:
-    who = response.headers.get(_METERED) if response is not None else None
-    if who is None:
-        return False
-    _log.warning_once(
-        "elsewhere",
-        "%s meters the calls of this process on their way to the provider, so they are not metered here. What "
-        "usage_metadata says of them is not known there: say it in x-revenium-* headers, or leave one of the two out",
-        who,
-    )
-    return True
 
 
 class Followed:
@@ -73,7 +57,7 @@ class Followed:
     def failed(self, error: BaseException) -> None:
         """What was raised in place of an answer."""
         try:
-            if _is_metered_elsewhere(getattr(error, "response", None)):
+            if _claim.is_metered_elsewhere(getattr(error, "response", None)):
                 self._call.forget()
             api_error = getattr(sys.modules.get("anthropic"), "APIError", ())
             if isinstance(error, api_error) or not isinstance(error, Exception):
@@ -159,7 +143,9 @@ def begin(client: Any, options: Any, is_streamed: bool) -> Any:
         metadata = _without_alias_beside_a_subscriber(metadata)
         body = {**_dict(options.json_data), **_dict(options.extra_json)}
         facts = _facts.of_request(client, url, body, is_streamed)
-        return FollowedBatch(batch, facts, metadata) if batch else Followed(Call(facts, metadata, body))
+        followed = FollowedBatch(batch, facts, metadata) if batch else Followed(Call(facts, metadata, body))
+        _claim.claim(client, options)
+        return followed
     except Exception:
         _log.bug("a call's beginning")
         return None
