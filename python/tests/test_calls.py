@@ -1,4 +1,4 @@
-"""Every way to call a model is metered once, with what the provider said, and the provider hears nothing of it."""
+"""Every way to call a model is metered once, with what the provider said, of whose metadata the provider hears nothing."""
 
 import asyncio
 import json
@@ -60,6 +60,19 @@ WAYS: Dict[str, Callable[[Any], Any]] = {
         ),
         lambda r: _all(r.iter_bytes(5)),
     ),
+    "streaming response, undecoded": lambda c: _managed(
+        c.messages.with_streaming_response.create(**ASK, usage_metadata=TAGS), lambda r: _all(r.http_response.iter_raw())
+    ),
+    "streaming response, undecoded and compressed": lambda c: _managed(
+        c.messages.with_streaming_response.create(**ASK, metadata={"user_id": "gzip"}, usage_metadata=TAGS),
+        lambda r: _all(r.http_response.iter_raw(3)),
+    ),
+    "streaming response, streamed, undecoded and compressed": lambda c: _managed(
+        c.messages.with_streaming_response.create(
+            **ASK, stream=True, metadata={"user_id": "gzip"}, usage_metadata=TAGS
+        ),
+        lambda r: _all(r.http_response.iter_raw(5)),
+    ),
     "streaming response, a stream": lambda c: _managed(
         c.messages.with_streaming_response.create(**ASK, stream=True, usage_metadata=TAGS), lambda r: _all(r.parse())
     ),
@@ -119,6 +132,12 @@ ASYNC_WAYS: Dict[str, Callable[[Any], Any]] = {
     "streaming response, its lines": lambda c: _async_managed(
         c.messages.with_streaming_response.create(**ASK, stream=True, usage_metadata=TAGS),
         lambda r: _async_all(r.iter_lines()),
+    ),
+    "streaming response, undecoded": lambda c: _async_managed(
+        c.messages.with_streaming_response.create(
+            **ASK, stream=True, metadata={"user_id": "gzip"}, usage_metadata=TAGS
+        ),
+        lambda r: _async_all(r.http_response.aiter_raw(5)),
     ),
     "streaming response, parsed": lambda c: _async_managed(
         c.messages.with_streaming_response.create(**ASK, usage_metadata=TAGS), lambda r: r.parse()
@@ -246,6 +265,23 @@ def test_each_result_of_a_batch_that_succeeded_is_a_call(client: Any, metered: M
         ("msg_of_first", "msgbatch_1", "first", TAGS),
         ("msg_of_second", "msgbatch_1", "second", TAGS),
     ]
+
+
+@pytest.mark.parametrize("way", ["parsed", "raw", "bytes", "undecoded"])
+def test_so_is_one_of_results_that_are_read_by_the_application_itself(client: Any, metered: Metered, way: str) -> None:
+    batches = getattr(client.messages, "batches", None)
+    if not hasattr(getattr(batches, "with_raw_response", None), "results"):
+        pytest.skip("this version of the SDK has no raw results of batches")
+    if way == "raw":
+        assert len(list(batches.with_raw_response.results("msgbatch_1", usage_metadata=TAGS).parse())) == 3
+    else:
+        with batches.with_streaming_response.results("msgbatch_1", usage_metadata=TAGS) as response:
+            if way == "parsed":
+                list(response.parse())
+            else:
+                list(response.iter_bytes(7) if way == "bytes" else response.http_response.iter_raw(7))
+    told = [(call["id"], call["custom_id"], call["usage_metadata"]) for call in metered.calls()]
+    assert told == [("msg_of_first", "first", TAGS), ("msg_of_second", "second", TAGS)]
 
 
 def test_asynchronous_results_of_a_batch_are_calls(metered: Metered, provider: Provider) -> None:

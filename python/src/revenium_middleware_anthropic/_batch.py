@@ -7,7 +7,7 @@ are read.
 import re
 from typing import Any, Dict, Mapping
 
-from . import _facts, _stream
+from . import _facts, _log, _raw, _stream
 from ._call import Call
 
 _RESULTS = re.compile(r"/v1/messages/batches/([^/?]+)/results")
@@ -19,17 +19,37 @@ def id_of(url: str) -> str:
     return found.group(1) if found else ""
 
 
-def watch(results: Any, batch: str, facts: Dict[str, Any], metadata: Mapping[str, Any]) -> None:
-    """Watches the SDK's iterator over results."""
+class Results:
+    """Results as they are read, by whichever way."""
 
-    def see(line: Any) -> None:
+    def __init__(self, batch: str, facts: Dict[str, Any], metadata: Mapping[str, Any]) -> None:
+        self._batch, self._facts, self._metadata = batch, facts, metadata
+        self._lines = _raw.Lines(_raw.BODY_BYTES_MAX)
+
+    def watch(self, result: Any) -> None:
+        """Watches the SDK's iterator over results, or the response that has them."""
+        if hasattr(result, "_iterator"):
+            result._iterator = _stream.watched(result._iterator, self._result, lambda: None, lambda _: None)
+        else:
+            _raw.tap(result.http_response, self, lambda _: None, self._unreadable)
+
+    def see(self, content: bytes) -> None:
+        for line in self._lines.take(content):
+            self._result(_facts.parsed(line))
+
+    def ended(self) -> None:
+        self._result(_facts.parsed(self._lines.rest()))
+
+    def _result(self, line: Any) -> None:
         get = _facts.getter(line)
         result = _facts.getter(get("result"))
         if result("type") != "succeeded":
             # It was cancelled, has expired or failed: nothing ran that is billed.
             return
-        call = Call({**facts, "batch_id": batch, "custom_id": get("custom_id")}, metadata, {})
+        call = Call({**self._facts, "batch_id": self._batch, "custom_id": get("custom_id")}, self._metadata, {})
         call.message(result("message"))
         call.end()
 
-    results._iterator = _stream.watched(results._iterator, see, lambda: None, lambda _: None)
+    def _unreadable(self, why: str) -> "Results":
+        _log.logger.error("results of the batch %s are not metered: the answer %s", self._batch, why)
+        return Results("", {}, {})

@@ -69,6 +69,15 @@ def tamed(value: Any, depth: int) -> Any:
         return None
 
 
+def parsed(content: bytes) -> Dict[str, Any]:
+    """A JSON object of the provider's; empty if it is none."""
+    try:
+        read = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
 def getter(thing: Any) -> Callable[[str], Any]:
     """Reads members, of one of the SDK's models or of JSON."""
     if isinstance(thing, dict):

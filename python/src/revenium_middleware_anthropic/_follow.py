@@ -108,7 +108,7 @@ class FollowedBatch:
     """The results of a batch, whose request is under way."""
 
     def __init__(self, batch: str, facts: Dict[str, Any], metadata: Mapping[str, Any]) -> None:
-        self._batch, self._facts, self._metadata = batch, facts, metadata
+        self._results = _batch.Results(batch, facts, metadata)
         self._is_left = False
 
     def leave(self) -> None:
@@ -120,8 +120,8 @@ class FollowedBatch:
 
     def returned(self, result: Any, streams: Tuple[type, ...]) -> None:
         try:
-            if hasattr(result, "_iterator") and not self._is_left:
-                _batch.watch(result, self._batch, self._facts, self._metadata)
+            if not self._is_left:
+                self._results.watch(result)
         except Exception:
             _log.bug("reading results")
 
