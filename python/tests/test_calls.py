@@ -1,7 +1,10 @@
-"""Every way to call a model is metered once, with what the provider said, of whose metadata the provider hears nothing."""
+"""Every way to call a model is metered once, with what the provider said, and no provider hears of its metadata."""
 
 import asyncio
+import concurrent.futures
 import json
+import sys
+import threading
 from typing import Any, Callable, Dict
 
 import anthropic
@@ -9,6 +12,7 @@ import pytest
 from conftest import ASK, MODEL, Metered, Provider
 
 import revenium_middleware_anthropic  # noqa: F401
+from revenium_middleware_anthropic import _batch
 
 MARK = "x-revenium-metered"
 BY_A_GATEWAY = {"x-metered-by": "revenium-gateway/0.1.0"}
@@ -61,7 +65,8 @@ WAYS: Dict[str, Callable[[Any], Any]] = {
         lambda r: _all(r.iter_bytes(5)),
     ),
     "streaming response, undecoded": lambda c: _managed(
-        c.messages.with_streaming_response.create(**ASK, usage_metadata=TAGS), lambda r: _all(r.http_response.iter_raw())
+        c.messages.with_streaming_response.create(**ASK, usage_metadata=TAGS),
+        lambda r: _all(r.http_response.iter_raw()),
     ),
     "streaming response, undecoded and compressed": lambda c: _managed(
         c.messages.with_streaming_response.create(**ASK, metadata={"user_id": "gzip"}, usage_metadata=TAGS),
@@ -223,7 +228,7 @@ def test_so_are_one_that_failed_and_the_results_of_a_batch(client: Any, metered:
     with pytest.raises(anthropic.BadRequestError):
         marked.messages.create(**ASK, metadata={"user_id": "http:400"})
     if hasattr(client.messages, "batches"):
-        assert len(list(marked.messages.batches.results("msgbatch_1"))) == 3
+        assert len(list(marked.messages.batches.results("msgbatch_marked"))) == 3
     # The next one, which is not marked, is ours again.
     client.messages.create(**ASK)
     assert metered.call()["stop_reason"] == "end_turn"
@@ -259,12 +264,49 @@ def test_each_result_of_a_batch_that_succeeded_is_a_call(client: Any, metered: M
     batches = getattr(messages, "batches", None)
     if batches is None:
         pytest.skip("this version of the SDK has no batches")
-    assert len(list(batches.results("msgbatch_1", usage_metadata=TAGS))) == 3
+    batch = "msgbatch_of_beta" if is_beta else "msgbatch_1"
+    assert len(list(batches.results(batch, usage_metadata=TAGS))) == 3
     told = [(call["id"], call["batch_id"], call["custom_id"], call["usage_metadata"]) for call in metered.calls()]
     assert told == [
-        ("msg_of_first", "msgbatch_1", "first", TAGS),
-        ("msg_of_second", "msgbatch_1", "second", TAGS),
+        ("msg_of_%s_first" % batch, batch, "first", TAGS),
+        ("msg_of_%s_second" % batch, batch, "second", TAGS),
     ]
+
+
+def test_a_result_is_metered_once_however_often_it_is_read(client: Any, metered: Metered) -> None:
+    batches = getattr(client.messages, "batches", None)
+    if batches is None:
+        pytest.skip("this version of the SDK has no batches")
+    next(iter(batches.results("msgbatch_again")))
+    for _ in range(2):
+        assert len(list(batches.results("msgbatch_again"))) == 3
+    if hasattr(batches.with_raw_response, "results"):
+        with batches.with_streaming_response.results("msgbatch_again") as response:
+            assert list(response.iter_bytes())
+    assert [call["custom_id"] for call in metered.calls()] == ["first", "second"]
+
+
+def test_what_is_remembered_of_results_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_batch, "REMEMBERED_MIN", 10)
+    assert all(_batch.is_first("bound %d" % number) for number in range(100))
+    assert len(_batch._metered) + len(_batch._metered_before) <= 20
+    assert [_batch.is_first("bound %d" % number) for number in (99, 90, 0)] == [False, False, True]
+
+
+def test_of_threads_that_read_a_result_at_once_one_meters_it() -> None:
+    together = threading.Barrier(4)
+
+    def read(_: int) -> int:
+        together.wait()
+        return sum(_batch.is_first("at once %d" % number) for number in range(60_000))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(read, range(4))) == 60_000
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.parametrize("way", ["parsed", "raw", "bytes", "undecoded"])
@@ -272,16 +314,17 @@ def test_so_is_one_of_results_that_are_read_by_the_application_itself(client: An
     batches = getattr(client.messages, "batches", None)
     if not hasattr(getattr(batches, "with_raw_response", None), "results"):
         pytest.skip("this version of the SDK has no raw results of batches")
+    batch = "msgbatch_" + way
     if way == "raw":
-        assert len(list(batches.with_raw_response.results("msgbatch_1", usage_metadata=TAGS).parse())) == 3
+        assert len(list(batches.with_raw_response.results(batch, usage_metadata=TAGS).parse())) == 3
     else:
-        with batches.with_streaming_response.results("msgbatch_1", usage_metadata=TAGS) as response:
+        with batches.with_streaming_response.results(batch, usage_metadata=TAGS) as response:
             if way == "parsed":
                 list(response.parse())
             else:
                 list(response.iter_bytes(7) if way == "bytes" else response.http_response.iter_raw(7))
     told = [(call["id"], call["custom_id"], call["usage_metadata"]) for call in metered.calls()]
-    assert told == [("msg_of_first", "first", TAGS), ("msg_of_second", "second", TAGS)]
+    assert told == [("msg_of_%s_%s" % (batch, which), which, TAGS) for which in ("first", "second")]
 
 
 def test_asynchronous_results_of_a_batch_are_calls(metered: Metered, provider: Provider) -> None:
@@ -289,7 +332,7 @@ def test_asynchronous_results_of_a_batch_are_calls(metered: Metered, provider: P
         async with anthropic.AsyncAnthropic(api_key="sk-test", base_url=provider.url) as client:
             if not hasattr(client.messages, "batches"):
                 pytest.skip("this version of the SDK has no batches")
-            return len([result async for result in await client.messages.batches.results("msgbatch_1")])
+            return len([result async for result in await client.messages.batches.results("msgbatch_async")])
 
     assert asyncio.run(read()) == 3
     assert [call["custom_id"] for call in metered.calls()] == ["first", "second"]

@@ -32,7 +32,9 @@ def _client(provider: Provider, cloud: str, is_async: bool = False) -> Any:
 CLOUDS = {"AnthropicBedrock": "AWS", "AnthropicVertex": "Google Vertex", "AnthropicFoundry": "Foundry"}
 
 
-@pytest.mark.parametrize("way", ["create", "streamed", "stream", "beta", "raw", "raw, streamed", "lines", "bytes", "undecoded"])
+@pytest.mark.parametrize(
+    "way", ["create", "streamed", "stream", "beta", "raw", "raw, streamed", "lines", "bytes", "undecoded"]
+)
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_calls_of_a_cloud_s_client_are_metered_once(provider: Provider, metered: Metered, cloud: str, way: str) -> None:
     client = _client(provider, cloud)
@@ -61,7 +63,9 @@ def test_calls_of_a_cloud_s_client_are_metered_once(provider: Provider, metered:
     assert call["usage"] == {"input_tokens": 25, "output_tokens": 15}
     seen = provider.seen()[-1]
     # What is signed is not marked: taking the mark out would break the signature.
-    assert seen["headers"].pop("x-revenium-metered", None) == (None if call["provider"] == "AWS" else call["middleware"])
+    assert seen["headers"].pop("x-revenium-metered", None) == (
+        None if call["provider"] == "AWS" else call["middleware"]
+    )
     assert call["usage_metadata"] == TAGS and "revenium" not in str(seen).lower()
 
 

@@ -3,7 +3,6 @@ gateway, the real one."""
 
 import asyncio
 import json
-import os
 import pathlib
 import socket
 import subprocess
@@ -12,8 +11,7 @@ from typing import Any, Iterator
 
 import anthropic
 import pytest
-from conftest import ASK, App, Metered, Provider
-from test_agent import BINARY, Real, real  # noqa: F401
+from conftest import ASK, BINARY, App, Metered, Provider, Real
 
 import revenium_middleware_anthropic  # noqa: F401
 from revenium_middleware_anthropic import _claim
@@ -91,7 +89,9 @@ def test_who_does_not_meter_claims_nothing(app: App, provider: Provider) -> None
     assert len(seen) == 3 and all(MARK not in one["headers"] for one in seen)
 
 
-def test_an_application_s_own_headers_arrive_beside_the_claim(client: Any, metered: Metered, provider: Provider) -> None:
+def test_an_application_s_own_headers_arrive_beside_the_claim(
+    client: Any, metered: Metered, provider: Provider
+) -> None:
     headers = {"x-own": "1"}
     client.messages.create(**ASK, extra_headers=headers)
     seen = provider.seen()[-1]["headers"]

@@ -44,7 +44,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         seen.append({"path": self.path, "headers": dict(self.headers), "body": None})
         if self.path.endswith("/results"):
-            self.answer(200, b"".join(json.dumps(line).encode() + b"\n" for line in results()), "application/x-jsonl")
+            self.answer(200, b"".join(json.dumps(line).encode() + b"\n" for line in results(self.path.split("/")[-2])), "application/x-jsonl")
         else:
             at = self.headers["x-results-at"] or "http://" + self.headers["host"]
             self.answer(200, batch(self.path.rsplit("/", 1)[1].partition("?")[0], at))
@@ -186,9 +186,9 @@ def batch(name, at):
     }  # fmt: skip
 
 
-def results():
+def results(batch):
     for name in ("first", "second"):
-        whole = {**message({"model": "claude-sonnet-4-20250514"}, ""), "id": "msg_of_" + name}
+        whole = {**message({"model": "claude-sonnet-4-20250514"}, ""), "id": f"msg_of_{batch}_{name}"}
         yield {"custom_id": name, "result": {"type": "succeeded", "message": whole}}
     error = {"type": "error", "error": {"type": "invalid_request_error", "message": "as asked"}}
     yield {"custom_id": "third", "result": {"type": "errored", "error": error}}
