@@ -44,8 +44,12 @@ def _encode(facts: Dict[str, Any]) -> bytes:
         return _dump(tame)
 
 
+# Made once: `json.dumps` would make one for each call.
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
+
+
 def _dump(value: Any) -> bytes:
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
+    text = _encoder.encode(value)
     # Half of a surrogate pair is no text to anybody else.
     return text.encode("utf-8", "replace")
 

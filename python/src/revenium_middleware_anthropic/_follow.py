@@ -73,11 +73,14 @@ class Followed:
         if self._is_left:
             return
         try:
-            response = getattr(result, "http_response", None)
             if isinstance(result, streams):
                 _stream.watch(result, streams, self._call)
-            elif response is not None:
-                _raw.watch(response, self._call)
+            elif "usage" in getattr(result, "__dict__", ()):
+                # Mostly. To ask one of the SDK's models for what it has not takes longer than the rest of this.
+                self._call.message(result)
+                self._call.end()
+            elif getattr(result, "http_response", None) is not None:
+                _raw.watch(result.http_response, self._call)
             elif hasattr(result, "iter_bytes"):
                 _raw.watch(result, self._call)
             else:
