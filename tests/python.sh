@@ -8,7 +8,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
-# Python, and what is installed for it. One pair has the clouds' clients as well.
+# Python, and what is installed for it. One pair has the clouds' clients as well, one the servers that fork.
 PAIRS=(
     "3.8 anthropic==0.16.0 httpx<0.28"
     "3.8 anthropic==0.72.0"
@@ -16,7 +16,7 @@ PAIRS=(
     "3.10 anthropic==0.76.0"
     "3.11 anthropic==1.17.0"
     "3.12 anthropic[bedrock,vertex]==2.12.0"
-    "3.13 anthropic==2.12.0"
+    "3.13 anthropic==2.12.0 gunicorn==27.0.1 celery==5.7.0"
 )
 export REVENIUM_AGENT_BINARY="${REVENIUM_AGENT_BINARY:-$PWD/target/debug/revenium-agent}"
 

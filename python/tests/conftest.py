@@ -23,6 +23,8 @@ os.environ["REVENIUM_AGENT_SOCKET"] = os.path.join(_dir.name, "agent.sock")
 
 from agent import Agent  # noqa: E402
 
+BINARY = os.environ.get("REVENIUM_AGENT_BINARY", "")
+KEY = "rev_mk_0123456789abcdefghij"
 MODEL = "claude-sonnet-4-20250514"
 ASK: Dict[str, Any] = {"model": MODEL, "max_tokens": 10, "messages": [{"role": "user", "content": "x"}]}
 
@@ -161,3 +163,65 @@ def call(**more):
 @pytest.fixture
 def app(tmp_path: pathlib.Path, provider: Provider) -> App:
     return App(tmp_path, provider)
+
+
+class Real:
+    """The agent and the stand-in for Revenium that it delivers to."""
+
+    def __init__(self, folder: pathlib.Path, socket: pathlib.Path) -> None:
+        self.folder, self._journal = folder, folder / "journal"
+        self._sandbox = subprocess.Popen(
+            f"{BINARY} sandbox --with-stdin --listen 127.0.0.1:0 --rate-limit 0 --key {KEY}=team --journal-bodies "
+            f"--journal {self._journal}".split(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._sandbox.stdout is not None
+        url = "http://" + json.loads(self._sandbox.stdout.readline())["sandbox"]
+        (folder / "config.toml").write_text(
+            'data_dir = "data"\nsocket.path = "%s"\nadmin.listen = "127.0.0.1:0"\nspool.dirs = ["%s"]\n'
+            'profiles.default = { url = "%s", api_key = "%s" }\ndrain.requests_per_second_max = 5000\n'
+            'store.segment_bytes = "16MiB"\n' % (socket, socket.parent / "spool", url, KEY)
+        )
+        (folder / "config.toml").chmod(0o600)
+        self._agent: Any = None
+
+    def start(self) -> None:
+        self._agent = subprocess.Popen(
+            [BINARY, "run", "--config", "config.toml"], cwd=self.folder, stderr=subprocess.DEVNULL
+        )
+
+    def stop(self) -> None:
+        """Everything it was given is delivered or durable when it has ended."""
+        for process in filter(None, (self._agent, self._sandbox)):
+            process.terminate()
+            process.wait(60)
+
+    def kill(self) -> None:
+        self._agent.kill()
+        self._agent.wait()
+
+    def billed(self, count: int) -> List[Dict[str, Any]]:
+        """Bodies of what was billed, once it is so many."""
+        flush = [BINARY, "flush", "--config", "config.toml", "--deadline", "30s"]
+        for _ in range(600):
+            subprocess.run(flush, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            entries = [json.loads(line) for line in self._journal.read_text().splitlines()]
+            bodies = [json.loads(entry["body"]) for entry in entries if entry["what"] == "billed"]
+            if len(bodies) >= count:
+                break
+        assert len(bodies) == count, bodies
+        return bodies
+
+    def got(self) -> List[str]:
+        """What became of all that arrived, a word for each thing that happened."""
+        return [json.loads(line)["what"] for line in self._journal.read_text().splitlines()]
+
+
+@pytest.fixture
+def real(tmp_path: pathlib.Path, app: App) -> Iterator[Real]:
+    if not BINARY:
+        pytest.skip("REVENIUM_AGENT_BINARY does not name the agent")
+    real = Real(tmp_path, app.socket)
+    yield real
+    real.stop()

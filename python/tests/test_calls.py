@@ -1,7 +1,10 @@
-"""Every way to call a model is metered once, with what the provider said, and the provider hears nothing of it."""
+"""Every way to call a model is metered once, with what the provider said, and no provider hears of its metadata."""
 
 import asyncio
+import concurrent.futures
 import json
+import sys
+import threading
 from typing import Any, Callable, Dict
 
 import anthropic
@@ -9,7 +12,9 @@ import pytest
 from conftest import ASK, MODEL, Metered, Provider
 
 import revenium_middleware_anthropic  # noqa: F401
+from revenium_middleware_anthropic import _batch
 
+MARK = "x-revenium-metered"
 BY_A_GATEWAY = {"x-metered-by": "revenium-gateway/0.1.0"}
 TAGS = {"trace_id": "conv-1", "task_type": "test", "subscriber": {"id": "user-7"}}
 
@@ -58,6 +63,20 @@ WAYS: Dict[str, Callable[[Any], Any]] = {
             **ASK, stream=True, metadata={"user_id": "gzip"}, usage_metadata=TAGS
         ),
         lambda r: _all(r.iter_bytes(5)),
+    ),
+    "streaming response, undecoded": lambda c: _managed(
+        c.messages.with_streaming_response.create(**ASK, usage_metadata=TAGS),
+        lambda r: _all(r.http_response.iter_raw()),
+    ),
+    "streaming response, undecoded and compressed": lambda c: _managed(
+        c.messages.with_streaming_response.create(**ASK, metadata={"user_id": "gzip"}, usage_metadata=TAGS),
+        lambda r: _all(r.http_response.iter_raw(3)),
+    ),
+    "streaming response, streamed, undecoded and compressed": lambda c: _managed(
+        c.messages.with_streaming_response.create(
+            **ASK, stream=True, metadata={"user_id": "gzip"}, usage_metadata=TAGS
+        ),
+        lambda r: _all(r.http_response.iter_raw(5)),
     ),
     "streaming response, a stream": lambda c: _managed(
         c.messages.with_streaming_response.create(**ASK, stream=True, usage_metadata=TAGS), lambda r: _all(r.parse())
@@ -119,6 +138,12 @@ ASYNC_WAYS: Dict[str, Callable[[Any], Any]] = {
         c.messages.with_streaming_response.create(**ASK, stream=True, usage_metadata=TAGS),
         lambda r: _async_all(r.iter_lines()),
     ),
+    "streaming response, undecoded": lambda c: _async_managed(
+        c.messages.with_streaming_response.create(
+            **ASK, stream=True, metadata={"user_id": "gzip"}, usage_metadata=TAGS
+        ),
+        lambda r: _async_all(r.http_response.aiter_raw(5)),
+    ),
     "streaming response, parsed": lambda c: _async_managed(
         c.messages.with_streaming_response.create(**ASK, usage_metadata=TAGS), lambda r: r.parse()
     ),
@@ -153,6 +178,8 @@ def _assert_metered_alone(metered: Metered, provider: Provider) -> None:
     assert call["request"] == {"model": MODEL, "has_tools": False, "has_vision": False}
     seen = provider.seen()[-1]
     assert call["route"] == seen["path"]
+    # The provider is no host of a provider's own, so the request claims its call, and says nothing else of us.
+    assert seen["headers"].pop(MARK) == call["middleware"]
     assert "revenium" not in json.dumps(seen).lower() and "usage_metadata" not in json.dumps(seen)
 
 
@@ -201,7 +228,7 @@ def test_so_are_one_that_failed_and_the_results_of_a_batch(client: Any, metered:
     with pytest.raises(anthropic.BadRequestError):
         marked.messages.create(**ASK, metadata={"user_id": "http:400"})
     if hasattr(client.messages, "batches"):
-        assert len(list(marked.messages.batches.results("msgbatch_1"))) == 3
+        assert len(list(marked.messages.batches.results("msgbatch_marked"))) == 3
     # The next one, which is not marked, is ours again.
     client.messages.create(**ASK)
     assert metered.call()["stop_reason"] == "end_turn"
@@ -237,12 +264,67 @@ def test_each_result_of_a_batch_that_succeeded_is_a_call(client: Any, metered: M
     batches = getattr(messages, "batches", None)
     if batches is None:
         pytest.skip("this version of the SDK has no batches")
-    assert len(list(batches.results("msgbatch_1", usage_metadata=TAGS))) == 3
+    batch = "msgbatch_of_beta" if is_beta else "msgbatch_1"
+    assert len(list(batches.results(batch, usage_metadata=TAGS))) == 3
     told = [(call["id"], call["batch_id"], call["custom_id"], call["usage_metadata"]) for call in metered.calls()]
     assert told == [
-        ("msg_of_first", "msgbatch_1", "first", TAGS),
-        ("msg_of_second", "msgbatch_1", "second", TAGS),
+        ("msg_of_%s_first" % batch, batch, "first", TAGS),
+        ("msg_of_%s_second" % batch, batch, "second", TAGS),
     ]
+
+
+def test_a_result_is_metered_once_however_often_it_is_read(client: Any, metered: Metered) -> None:
+    batches = getattr(client.messages, "batches", None)
+    if batches is None:
+        pytest.skip("this version of the SDK has no batches")
+    next(iter(batches.results("msgbatch_again")))
+    for _ in range(2):
+        assert len(list(batches.results("msgbatch_again"))) == 3
+    if hasattr(batches.with_raw_response, "results"):
+        with batches.with_streaming_response.results("msgbatch_again") as response:
+            assert list(response.iter_bytes())
+    assert [call["custom_id"] for call in metered.calls()] == ["first", "second"]
+
+
+def test_what_is_remembered_of_results_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_batch, "REMEMBERED_MIN", 10)
+    assert all(_batch.is_first("bound %d" % number) for number in range(100))
+    assert len(_batch._metered) + len(_batch._metered_before) <= 20
+    assert [_batch.is_first("bound %d" % number) for number in (99, 90, 0)] == [False, False, True]
+
+
+def test_of_threads_that_read_a_result_at_once_one_meters_it() -> None:
+    together = threading.Barrier(4)
+
+    def read(_: int) -> int:
+        together.wait()
+        return sum(_batch.is_first("at once %d" % number) for number in range(60_000))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(read, range(4))) == 60_000
+    finally:
+        sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("way", ["parsed", "raw", "bytes", "undecoded"])
+def test_so_is_one_of_results_that_are_read_by_the_application_itself(client: Any, metered: Metered, way: str) -> None:
+    batches = getattr(client.messages, "batches", None)
+    if not hasattr(getattr(batches, "with_raw_response", None), "results"):
+        pytest.skip("this version of the SDK has no raw results of batches")
+    batch = "msgbatch_" + way
+    if way == "raw":
+        assert len(list(batches.with_raw_response.results(batch, usage_metadata=TAGS).parse())) == 3
+    else:
+        with batches.with_streaming_response.results(batch, usage_metadata=TAGS) as response:
+            if way == "parsed":
+                list(response.parse())
+            else:
+                list(response.iter_bytes(7) if way == "bytes" else response.http_response.iter_raw(7))
+    told = [(call["id"], call["custom_id"], call["usage_metadata"]) for call in metered.calls()]
+    assert told == [("msg_of_%s_%s" % (batch, which), which, TAGS) for which in ("first", "second")]
 
 
 def test_asynchronous_results_of_a_batch_are_calls(metered: Metered, provider: Provider) -> None:
@@ -250,7 +332,7 @@ def test_asynchronous_results_of_a_batch_are_calls(metered: Metered, provider: P
         async with anthropic.AsyncAnthropic(api_key="sk-test", base_url=provider.url) as client:
             if not hasattr(client.messages, "batches"):
                 pytest.skip("this version of the SDK has no batches")
-            return len([result async for result in await client.messages.batches.results("msgbatch_1")])
+            return len([result async for result in await client.messages.batches.results("msgbatch_async")])
 
     assert asyncio.run(read()) == 3
     assert [call["custom_id"] for call in metered.calls()] == ["first", "second"]

@@ -8,6 +8,7 @@ import pytest
 from conftest import ASK, MODEL, Metered, Provider
 
 import revenium_middleware_anthropic  # noqa: F401
+from revenium_middleware_anthropic import _call, _raw
 
 TAGS = {"trace_id": "conv-1"}
 
@@ -31,7 +32,9 @@ def _client(provider: Provider, cloud: str, is_async: bool = False) -> Any:
 CLOUDS = {"AnthropicBedrock": "AWS", "AnthropicVertex": "Google Vertex", "AnthropicFoundry": "Foundry"}
 
 
-@pytest.mark.parametrize("way", ["create", "streamed", "stream", "beta", "raw", "raw, streamed", "lines"])
+@pytest.mark.parametrize(
+    "way", ["create", "streamed", "stream", "beta", "raw", "raw, streamed", "lines", "bytes", "undecoded"]
+)
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_calls_of_a_cloud_s_client_are_metered_once(provider: Provider, metered: Metered, cloud: str, way: str) -> None:
     client = _client(provider, cloud)
@@ -49,15 +52,46 @@ def test_calls_of_a_cloud_s_client_are_metered_once(provider: Provider, metered:
         client.messages.with_raw_response.create(**ask).parse()
     elif way == "raw, streamed":
         list(client.messages.with_raw_response.create(**ask, stream=True).parse())
-    elif cloud == "AnthropicBedrock":
-        pytest.skip("a cloud's frames are no lines")
+    elif way == "lines" and cloud == "AnthropicBedrock":
+        pytest.skip("Amazon's frames are no lines")
     else:
         with client.messages.with_streaming_response.create(**ask, stream=True) as response:
-            list(response.iter_lines())
+            read = {"lines": "iter_lines", "bytes": "iter_bytes", "undecoded": "iter_raw"}[way]
+            assert list(getattr(response.http_response, read)())
     call = metered.call()
     assert (call["provider"], call["ended"], call["model"]) == (CLOUDS[cloud], "complete", MODEL)
     assert call["usage"] == {"input_tokens": 25, "output_tokens": 15}
-    assert call["usage_metadata"] == TAGS and "revenium" not in str(provider.seen()[-1]).lower()
+    seen = provider.seen()[-1]
+    # What is signed is not marked: taking the mark out would break the signature.
+    assert seen["headers"].pop("x-revenium-metered", None) == (
+        None if call["provider"] == "AWS" else call["middleware"]
+    )
+    assert call["usage_metadata"] == TAGS and "revenium" not in str(seen).lower()
+
+
+@pytest.mark.parametrize("size", [1, 64, None])
+def test_what_goes_wrong_in_amazon_s_frames_is_told(provider: Provider, metered: Metered, size: Any) -> None:
+    client = _client(provider, "AnthropicBedrock")
+    for how in ("error", "break", "cut"):
+        create = client.messages.with_streaming_response.create
+        try:
+            with create(**ASK, metadata={"user_id": how}, stream=True) as response:
+                list(response.iter_bytes(size))
+        except Exception:
+            assert how == "cut"
+    error, broken, cut = metered.calls()
+    assert (error["ended"], error["error"]) == ("error", {"type": "throttlingException"})
+    assert (broken["ended"], cut["ended"]) == ("cut", "error")
+    assert error["usage"] == broken["usage"] == cut["usage"] == {"input_tokens": 25, "output_tokens": 1}
+
+
+def test_what_are_no_frames_costs_no_memory_and_no_call() -> None:
+    for junk in (b"\x7f\xff\xff\xff" + bytes(100_000), bytes(100_000)):
+        call = _call.Call({}, {}, {})
+        frames = _raw.Frames(call)
+        frames.see(junk)
+        assert not frames._rest
+        call.forget()
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

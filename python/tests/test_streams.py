@@ -6,7 +6,7 @@ from typing import Any
 
 import anthropic
 import pytest
-from conftest import ASK, Metered, Provider
+from conftest import ASK, MODEL, App, Metered, Provider
 
 import revenium_middleware_anthropic  # noqa: F401
 
@@ -93,6 +93,20 @@ def test_an_error_in_a_stream_is_told_without_its_message(client: Any, metered: 
     assert call["error"].get("status") != 200
     assert "as asked" not in str(call)
     assert call["usage"]["input_tokens"] == 25
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_an_answer_that_cannot_be_read_is_told_without_usage(app: App, is_streamed: bool) -> None:
+    script = """
+ASK["metadata"] = {"user_id": "odd"}
+for _ in range(2):
+    with client.messages.with_streaming_response.create(**ASK, stream=%s) as response:
+        assert len(list(response.http_response.iter_raw()))
+"""
+    (line,) = [line for line in app.run(script % is_streamed).splitlines() if "no revenium-agent" not in line]
+    assert "an answer is read as it came, compressed by odd" in line
+    told = [(call["ended"], call["request"]["model"], "usage" in call) for call in app.spooled()]
+    assert told == [("cut", MODEL, False)] * 2
 
 
 @pytest.mark.parametrize("way", ["break", "close", "cancel", "exception"])

@@ -3,9 +3,10 @@
 anthropic.py: listens on a free port, prints it, and answers until standard input ends. What it answers
 follows from `metadata.user_id` of the request: `http:CODE` is that error, `cut` a stream that ends in the
 middle, `break` one that ends there in good order, `error` one that ends with an error, `cache` usage with cached
-tokens, `gzip` an answer that is compressed; with `tools` it answers with a call of the first one, and with the
+tokens, `gzip` an answer that is compressed, `odd` one in a way that nobody knows; with `tools` it answers with a call of the first one, and with the
 tool's result it answers in words. It knows the paths of Bedrock and Vertex, counting tokens, and one batch.
-`GET /seen` tells every request so far. An answer to a request with `x-metered-by` says that it was metered by that.
+`GET /seen` tells every request so far. An answer to a request with `x-metered-by` says that it was metered by that, and a
+batch that is asked for with `x-results-at` has its results there.
 """
 
 import binascii
@@ -18,6 +19,7 @@ import sys
 import threading
 
 ERRORS = {400: "invalid_request_error", 429: "rate_limit_error", 529: "overloaded_error"}
+PACKED = ("gzip", "odd")
 TEXT = "Hello from the fake model."
 numbers = iter(range(1, 1_000_000))
 seen = []
@@ -39,10 +41,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/seen":
             self.answer(200, seen)
-        elif self.path.endswith("/results"):
-            self.answer(200, b"".join(json.dumps(line).encode() + b"\n" for line in results()), "application/x-jsonl")
+            return
+        seen.append({"path": self.path, "headers": dict(self.headers), "body": None})
+        if self.path.endswith("/results"):
+            self.answer(200, b"".join(json.dumps(line).encode() + b"\n" for line in results(self.path.split("/")[-2])), "application/x-jsonl")
         else:
-            self.answer(200, batch(self.path.rsplit("/", 1)[1].partition("?")[0], self.headers["host"]))
+            at = self.headers["x-results-at"] or "http://" + self.headers["host"]
+            self.answer(200, batch(self.path.rsplit("/", 1)[1].partition("?")[0], at))
 
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -57,14 +62,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif request.get("stream") or self.path.endswith(("stream", "streamRawPredict")):
             self.stream(request, how)
         else:
-            self.answer(200, message(request, how), is_packed=how == "gzip")
+            self.answer(200, message(request, how), packed=how if how in PACKED else "")
 
-    def answer(self, code, body, kind="application/json", is_packed=False):
+    def answer(self, code, body, kind="application/json", packed=""):
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(code)
-        if is_packed:
+        if packed:
             body = gzip.compress(body)
-            self.send_header("content-encoding", "gzip")
+            self.send_header("content-encoding", packed)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
         self.send_header("request-id", f"req_{next(numbers)}")
@@ -73,14 +78,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def stream(self, request, how):
         self.is_framed = "/invoke-with-response-stream" in self.path
-        self.pack = gzip.compress if how == "gzip" else None
+        self.pack = gzip.compress if how in PACKED else None
         kind = "application/vnd.amazon.eventstream" if self.is_framed else "text/event-stream"
         self.send_response(200)
         self.send_header("content-type", kind)
         self.send_header("transfer-encoding", "chunked")
         self.send_header("request-id", f"req_{next(numbers)}")
-        if how == "gzip":
-            self.send_header("content-encoding", "gzip")
+        if how in PACKED:
+            self.send_header("content-encoding", how)
         self.end_headers()
         self.packed = b""
         whole = message(request, how)
@@ -94,7 +99,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(2)
             return
-        if how == "error":
+        if how == "error" and self.is_framed:
+            error = json.dumps({"message": "as asked"}).encode()
+            self.chunk(framed(error, ((b":exception-type", b"throttlingException"), (b":message-type", b"exception"))))
+        elif how == "error":
             self.event("error", error={"type": "overloaded_error", "message": "as asked"})
         elif how != "break":
             self.event("content_block_stop", index=0)
@@ -107,7 +115,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def event(self, name, **members):
         data = json.dumps({"type": name, **members}).encode()
-        data = framed(data) if self.is_framed else b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+        data = chunked(data) if self.is_framed else b"event: %b\ndata: %b\n\n" % (name.encode(), data)
         if self.pack:
             self.packed += data
         else:
@@ -118,11 +126,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-def framed(data):
+def chunked(data):
     """An event as Bedrock frames it."""
     payload = json.dumps({"bytes": binascii.b2a_base64(data, newline=False).decode()}).encode()
+    fields = ((b":event-type", b"chunk"), (b":content-type", b"application/json"), (b":message-type", b"event"))
+    return framed(payload, fields)
+
+
+def framed(payload, fields):
     headers = b""
-    for name, value in ((b":event-type", b"chunk"), (b":content-type", b"application/json"), (b":message-type", b"event")):
+    for name, value in fields:
         headers += bytes([len(name)]) + name + b"\x07" + struct.pack(">H", len(value)) + value
     prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
     frame = prelude + struct.pack(">I", binascii.crc32(prelude)) + headers + payload
@@ -163,19 +176,19 @@ def answer_to(request):
     return '{"word": "Hello"}' if asked else TEXT
 
 
-def batch(name, host):
+def batch(name, at):
     counts = {"processing": 0, "succeeded": 2, "errored": 1, "canceled": 0, "expired": 0}
     return {
         "id": name, "type": "message_batch", "processing_status": "ended", "request_counts": counts,
-        "results_url": f"http://{host}/v1/messages/batches/{name}/results", "created_at": "2026-01-01T00:00:00Z",
+        "results_url": f"{at}/v1/messages/batches/{name}/results", "created_at": "2026-01-01T00:00:00Z",
         "expires_at": "2026-01-02T00:00:00Z", "ended_at": "2026-01-01T01:00:00Z", "archived_at": None,
         "cancel_initiated_at": None,
     }  # fmt: skip
 
 
-def results():
+def results(batch):
     for name in ("first", "second"):
-        whole = {**message({"model": "claude-sonnet-4-20250514"}, ""), "id": "msg_of_" + name}
+        whole = {**message({"model": "claude-sonnet-4-20250514"}, ""), "id": f"msg_of_{batch}_{name}"}
         yield {"custom_id": name, "result": {"type": "succeeded", "message": whole}}
     error = {"type": "error", "error": {"type": "invalid_request_error", "message": "as asked"}}
     yield {"custom_id": "third", "result": {"type": "errored", "error": error}}

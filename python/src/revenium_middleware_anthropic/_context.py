@@ -5,6 +5,7 @@ call itself says wins over an inner block, that over an outer one, and that over
 member is in does not matter; the agent understands all of them.
 """
 
+import collections.abc
 import functools
 import inspect
 import os
@@ -56,7 +57,8 @@ class Carried:
 def carried(usage_metadata: object) -> Optional[Carried]:
     """What a call takes along; `None` if nothing is in force that its request would not see."""
     shared = _shared.get()
-    if usage_metadata is not None and not isinstance(usage_metadata, Mapping):
+    # Not `typing`'s, which is slow to ask.
+    if usage_metadata is not None and not isinstance(usage_metadata, collections.abc.Mapping):
         _log.warning_once("metadata", "usage_metadata is no dict but %s: left out", type(usage_metadata))
         usage_metadata = None
     if not usage_metadata and not shared and not _is_metered.get():

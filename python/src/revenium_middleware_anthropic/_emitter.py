@@ -60,6 +60,10 @@ class Life:
         util = sys.modules.get("multiprocessing.util")
         if util is not None:
             util.Finalize(None, close, exitpriority=-100)
+        # In one of Celery's not even finalizers run.
+        signals = sys.modules.get("celery.signals")
+        if signals is not None:
+            signals.worker_process_shutdown.connect(_closing, weak=False)
 
     def emit(self, body: bytes) -> None:
         self.arrived.append(body)
@@ -198,6 +202,10 @@ def close() -> None:
             life.close()
     except Exception:
         _log.bug("ending")
+
+
+def _closing(**_: object) -> None:
+    close()
 
 
 def _own() -> Life:

@@ -44,8 +44,12 @@ def _encode(facts: Dict[str, Any]) -> bytes:
         return _dump(tame)
 
 
+# Made once: `json.dumps` would make one for each call.
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
+
+
 def _dump(value: Any) -> bytes:
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
+    text = _encoder.encode(value)
     # Half of a surrogate pair is no text to anybody else.
     return text.encode("utf-8", "replace")
 
@@ -67,6 +71,15 @@ def tamed(value: Any, depth: int) -> Any:
     except Exception:
         _log.warning_once("tamed", "a %s in usage_metadata cannot be told: left out", type(value))
         return None
+
+
+def parsed(content: bytes) -> Dict[str, Any]:
+    """A JSON object of the provider's; empty if it is none."""
+    try:
+        read = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 def getter(thing: Any) -> Callable[[str], Any]:

@@ -5,7 +5,7 @@ import sys
 from contextvars import ContextVar
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from . import _batch, _context, _emitter, _facts, _log, _raw, _stream
+from . import _batch, _claim, _context, _emitter, _facts, _log, _raw, _stream
 from ._call import Call
 from ._context import Carried
 
@@ -14,9 +14,6 @@ MEMBER = "_revenium"
 
 # Revenium's own package. Two records for one call would be billed twice.
 _OFFICIAL = "revenium_middleware.anthropic"
-
-# Says in an answer who metered the call nearer to the provider, as the gateway does. That one counts.
-_METERED = "x-revenium-metered"
 
 # What follows the request that is under way here, if it is one that is metered.
 _under_way: "ContextVar[Any]" = ContextVar("revenium_under_way", default=None)
@@ -39,23 +36,10 @@ def answered(response: Any) -> None:
     """The provider's answer to the request that is under way, before it becomes what the application gets."""
     followed = _under_way.get()
     try:
-        if followed is not None and _is_metered_elsewhere(response):
+        if followed is not None and _claim.is_metered_elsewhere(response):
             followed.leave()
     except Exception:
         _log.bug("reading an answer's headers")
-
-
-def _is_metered_elsewhere(response: Any) -> bool:
-    who = response.headers.get(_METERED) if response is not None else None
-    if who is None:
-        return False
-    _log.warning_once(
-        "elsewhere",
-        "%s meters the calls of this process on their way to the provider, so they are not metered here. What "
-        "usage_metadata says of them is not known there: say it in x-revenium-* headers, or leave one of the two out",
-        who,
-    )
-    return True
 
 
 class Followed:
@@ -73,7 +57,7 @@ class Followed:
     def failed(self, error: BaseException) -> None:
         """What was raised in place of an answer."""
         try:
-            if _is_metered_elsewhere(getattr(error, "response", None)):
+            if _claim.is_metered_elsewhere(getattr(error, "response", None)):
                 self._call.forget()
             api_error = getattr(sys.modules.get("anthropic"), "APIError", ())
             if isinstance(error, api_error) or not isinstance(error, Exception):
@@ -89,11 +73,14 @@ class Followed:
         if self._is_left:
             return
         try:
-            response = getattr(result, "http_response", None)
             if isinstance(result, streams):
                 _stream.watch(result, streams, self._call)
-            elif response is not None:
-                _raw.watch(response, self._call)
+            elif "usage" in getattr(result, "__dict__", ()):
+                # Mostly. To ask one of the SDK's models for what it has not takes longer than the rest of this.
+                self._call.message(result)
+                self._call.end()
+            elif getattr(result, "http_response", None) is not None:
+                _raw.watch(result.http_response, self._call)
             elif hasattr(result, "iter_bytes"):
                 _raw.watch(result, self._call)
             else:
@@ -124,7 +111,7 @@ class FollowedBatch:
     """The results of a batch, whose request is under way."""
 
     def __init__(self, batch: str, facts: Dict[str, Any], metadata: Mapping[str, Any]) -> None:
-        self._batch, self._facts, self._metadata = batch, facts, metadata
+        self._results = _batch.Results(batch, facts, metadata)
         self._is_left = False
 
     def leave(self) -> None:
@@ -136,8 +123,8 @@ class FollowedBatch:
 
     def returned(self, result: Any, streams: Tuple[type, ...]) -> None:
         try:
-            if hasattr(result, "_iterator") and not self._is_left:
-                _batch.watch(result, self._batch, self._facts, self._metadata)
+            if not self._is_left:
+                self._results.watch(result)
         except Exception:
             _log.bug("reading results")
 
@@ -159,7 +146,9 @@ def begin(client: Any, options: Any, is_streamed: bool) -> Any:
         metadata = _without_alias_beside_a_subscriber(metadata)
         body = {**_dict(options.json_data), **_dict(options.extra_json)}
         facts = _facts.of_request(client, url, body, is_streamed)
-        return FollowedBatch(batch, facts, metadata) if batch else Followed(Call(facts, metadata, body))
+        followed = FollowedBatch(batch, facts, metadata) if batch else Followed(Call(facts, metadata, body))
+        _claim.claim(client, options)
+        return followed
     except Exception:
         _log.bug("a call's beginning")
         return None

@@ -34,8 +34,6 @@ def install() -> None:
                 _hook(kind, name, _taking_metadata)
     for closing in (*streams, _response.APIResponse, _response.AsyncAPIResponse):
         _hook(closing, "close", _telling_of_close)
-    for stream in streams:
-        _hook(stream, "__init__", functools.partial(_watched_if_opaque, streams))
     for client in (_base_client.SyncAPIClient, _base_client.AsyncAPIClient):
         _hook(client, "_process_response", _telling_of_answer)
         _hook(client, "request", functools.partial(_metered, streams))
@@ -141,18 +139,3 @@ def _telling_of_close(original: Function) -> Function:
 
 def _response_of(holder: Any) -> Any:
     return getattr(holder, "response", None) or getattr(holder, "http_response", None)
-
-
-def _watched_if_opaque(streams: Tuple[type, ...], original: Function) -> Function:
-    """A stream that is made of a raw response whose bytes cannot be read is watched itself."""
-
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        try:
-            call = _stream.opaque_call_of(self.response)
-            if call is not None:
-                _stream.watch(self, streams, call)
-        except Exception:
-            _log.bug("a stream's beginning")
-
-    return init

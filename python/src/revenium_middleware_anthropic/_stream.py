@@ -14,7 +14,6 @@ from ._call import Call
 
 # Where a response keeps its call.
 _CALL = "_revenium_call"
-_OPAQUE = "_revenium_opaque_call"
 
 
 class Watched:
@@ -103,17 +102,6 @@ def keep(response: Any, call: Call) -> None:
     call.follow()
     # A response is kept by what it keeps itself until the garbage collector comes; its call is not to be.
     vars(response)[_CALL] = weakref.ref(call)
-
-
-def keep_opaque(response: Any, call: Call) -> None:
-    """The same for a response whose bytes say nothing to us."""
-    keep(response, call)
-    vars(response)[_OPAQUE] = call
-
-
-def opaque_call_of(response: Any) -> Any:
-    """The call that `keep_opaque` was told of."""
-    return getattr(response, "__dict__", {}).get(_OPAQUE)
 
 
 def closed(response: Any) -> None:
