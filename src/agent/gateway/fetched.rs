@@ -88,7 +88,7 @@ impl Fetched {
     }
 
     fn meter(&mut self, result: &Call) {
-        let id = result.response.id.clone().unwrap_or_else(|| {
+        let id = result.response.id.clone().filter(|id| !id.trim().is_empty()).unwrap_or_else(|| {
             let of = |text: &Option<String>| text.clone().unwrap_or_default();
             format!("{}/{}", of(&result.batch_id), of(&result.custom_id))
         });
