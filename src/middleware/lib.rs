@@ -18,7 +18,7 @@
 //! many at once, goes no faster than the emitter gets rid of them.
 //!
 //! **A call is metered once**: at the end of its answer, when that is dropped (as cancelled, with what was seen), when it
-//! breaks off, or with the error in its place. The application has the answer's last piece when the kernel has the
+//! breaks off, or with the error in its place. The application has the answer's end when the kernel has the
 //! event, if an agent is there; else it goes to the spool ([`revenium_emitter`] has what is promised). What was never
 //! sent, because nobody could be connected to, is no call.
 //!

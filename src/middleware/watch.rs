@@ -182,8 +182,10 @@ impl Watch {
     /// The event of a call; if there is none, that is said.
     fn event(&self, mut call: Call) -> Option<Event> {
         let mut event = Event::from_json(call.to_line());
-        if event.is_err() && call.usage_metadata.take().is_some() {
-            lost("metadata of a call is left out: with it, the call is larger than the agent takes");
+        if let Err(error) = &event
+            && call.usage_metadata.take().is_some()
+        {
+            lost(&format!("metadata of a call is left out, with which no agent would take it: {error}"));
             event = Event::from_json(call.to_line());
         }
         event.inspect_err(|error| lost(&format!("a call is not metered: {error}"))).ok()
