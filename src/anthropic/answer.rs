@@ -48,7 +48,9 @@ impl Answer {
     /// One with this head, to a request of this route.
     pub fn new(route: Route, head: &Head<'_>) -> Answer {
         let kind = match route {
-            Route::BatchResults if (200..300).contains(&head.status) => Kind::Results(Results::default()),
+            // A refusal is one, whatever form it has.
+            _ if !is_success(head.status) => Kind::Whole(Skim::new(SAID)),
+            Route::BatchResults => Kind::Results(Results::default()),
             _ if is_stream(head.content_type) => Kind::Stream(Box::default()),
             _ => Kind::Whole(Skim::new(SAID)),
         };
@@ -62,7 +64,9 @@ impl Answer {
             && let Some(first) = first_letter(bytes)
         {
             self.has_begun = true;
-            self.kind.follow(first);
+            if is_success(self.status) {
+                self.kind.follow(first);
+            }
         }
         match &mut self.kind {
             Kind::Whole(skim) => skim.push(bytes),
@@ -122,6 +126,10 @@ fn first_letter(bytes: &[u8]) -> Option<u8> {
     bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(byte))
 }
 
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
 fn is_stream(content_type: &str) -> bool {
     content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
 }
@@ -157,5 +165,22 @@ mod tests {
         assert_eq!(said.request_id, None);
         let (said, _) = read(&stream, start, Ended::Cancelled);
         assert_eq!(said.ended, Ended::Cancelled);
+    }
+
+    #[test]
+    fn a_refusal_is_one_whatever_it_looks_like() {
+        let words = "error code: 1015";
+        let stream = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n";
+        for (content_type, body, kind) in [
+            ("text/plain", words, None),
+            ("text/event-stream", words, None),
+            ("text/event-stream", stream, Some("overloaded_error")),
+        ] {
+            let head = Head { status: 529, content_type, request_id: "" };
+            let (said, is_stream) = read(&head, body, Ended::Complete);
+            let kind = kind.map(str::to_owned);
+            assert_eq!(said.ended, Ended::Error(crate::Failure { status: Some(529), kind, class: None }));
+            assert!(!is_stream);
+        }
     }
 }

@@ -143,6 +143,7 @@ impl Emitter {
     pub fn stats(&self) -> Stats {
         let core = &self.handle.core;
         let mut stats = core.lives.begun().map_or(Stats::ZERO, |life| life.lock().stats());
+        stats.in_memory_bytes_max = core.config.bounds.bytes_max as u64;
         for (reason, counter) in
             [(LossReason::Disabled, &core.disabled), (LossReason::ForkDepth, &core.too_deep)]
         {

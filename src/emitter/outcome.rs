@@ -184,6 +184,8 @@ pub struct Stats {
     pub in_memory: u64,
     /// What those take, in bytes.
     pub in_memory_bytes: u64,
+    /// What they may take.
+    pub in_memory_bytes_max: u64,
     lost: [u64; LossReason::ALL.len()],
 }
 
@@ -196,6 +198,7 @@ impl Stats {
         handed_in: 0,
         in_memory: 0,
         in_memory_bytes: 0,
+        in_memory_bytes_max: 0,
         lost: [0; LossReason::ALL.len()],
     };
 

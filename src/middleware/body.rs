@@ -76,10 +76,19 @@ impl HttpBody for Download {
     type Error = reqwest::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Piece {
+        ready!(self.watch.poll_room(cx));
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => match frame.data_ref() {
-                Some(bytes) => self.watch.saw(bytes),
+                Some(bytes) => {
+                    self.watch.saw(bytes);
+                    // This piece does not wait for it, only the next one does.
+                    let has_room = self.watch.poll_room(cx).is_ready();
+                    // A body of a known length need not be asked for its end once all of it was there.
+                    if has_room && self.body.is_end_stream() {
+                        self.watch.end(Ended::Complete);
+                    }
+                }
                 // Trailers: nothing comes after them, and nobody asks.
                 None => self.watch.end(Ended::Complete),
             },
@@ -102,7 +111,7 @@ impl HttpBody for Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        // A body of a known length is not asked for its end once all of it was there.
+        // The end of a stream of HTTP/2 may have come after its last piece.
         if self.body.is_end_stream() {
             self.watch.end(Ended::Complete);
         }

@@ -14,10 +14,11 @@
 //!
 //! **What passes is not changed**, and not held up: a body that is bytes stays bytes, so that a request can be tried
 //! again; one that is a stream is passed on piece by piece; an answer's pieces are the application's before the next
-//! one is asked for. Nothing is added to a request or taken out of it.
+//! one is asked for. Nothing is added to a request or taken out of it. Only a download of a batch's results, which are
+//! many at once, goes no faster than the emitter gets rid of them.
 //!
 //! **A call is metered once**: at the end of its answer, when that is dropped (as cancelled, with what was seen), when it
-//! breaks off, or with the error in its place. The application has the answer's last piece when the kernel has the
+//! breaks off, or with the error in its place. The application has the answer's end when the kernel has the
 //! event, if an agent is there; else it goes to the spool ([`revenium_emitter`] has what is promised). What was never
 //! sent, because nobody could be connected to, is no call.
 //!
@@ -31,15 +32,16 @@
 //!
 //! **Compressed answers**: with reqwest's features `gzip`, `brotli`, `deflate` or `zstd` they are decompressed before they
 //! come here. An application that asks for a coding by a field of its own, and decompresses by itself, gets its bytes as
-//! they came; then nothing is known of the call but that it was made, and it is a record of an error without tokens.
-//! A warning says so.
+//! they came; then nothing is known of the call but that it was made, and it is a record of an error without tokens;
+//! of a batch's results nothing is known at all. A warning says so.
 //!
-//! Not here: Bedrock's streams, which are framed otherwise; prompts; blocking clients, which take no layers. Version 0.1 is for
+//! Not here: Bedrock's streams, which are framed otherwise (a warning says so, too); prompts; blocking clients, which take no layers. Version 0.1 is for
 //! reqwest 0.12 with `reqwest-middleware` 0.4.
 
 mod body;
 mod metadata;
 mod metering;
+mod queue;
 mod watch;
 
 pub use metadata::Metadata;

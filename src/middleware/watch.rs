@@ -1,6 +1,7 @@
 //! What happens to a call, told as it happens. It ends once: as it is told, or by being dropped.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
@@ -12,12 +13,16 @@ use serde_json::value::RawValue;
 
 use crate::metadata::Metadata;
 use crate::metering::lost;
+use crate::queue::Queue;
 
 /// Who reports, in events.
 const MIDDLEWARE: &str = concat!("revenium-middleware/", env!("CARGO_PKG_VERSION"));
 
 /// The provider's own name for a request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// AWS's binary framing of events, as of Bedrock.
+const AWS_STREAM: &str = "application/vnd.amazon.eventstream";
 
 /// What is known of one call. Dropped before its end, it was cancelled.
 pub(crate) struct Watch {
@@ -32,7 +37,9 @@ pub(crate) struct Watch {
     last: Option<Instant>,
     asked: Arc<Mutex<Asked>>,
     answer: Option<Answer>,
-    /// The answer is compressed, and nothing of it is read.
+    /// Results of a batch, until there is room for them.
+    queue: Queue,
+    /// The answer is compressed or framed, and nothing of it is read.
     is_opaque: bool,
     is_over: bool,
 }
@@ -41,6 +48,7 @@ impl Watch {
     /// Of a call that is made now.
     pub(crate) fn new(emitter: Emitter, route: Route, url: &Url, metadata: &Metadata) -> Self {
         Self {
+            queue: Queue::new(emitter.clone()),
             emitter,
             route,
             path: url.path().to_owned(),
@@ -73,7 +81,17 @@ impl Watch {
         self.answer = Some(Answer::new(self.route, &head));
         // What reqwest has decompressed does not have the field any more.
         let coding = field(&CONTENT_ENCODING).map_or("", str::trim);
-        self.is_opaque = !coding.is_empty() && !coding.eq_ignore_ascii_case("identity");
+        let is_compressed = !coding.is_empty() && !coding.eq_ignore_ascii_case("identity");
+        let is_framed = head.content_type.starts_with(AWS_STREAM);
+        self.is_opaque = is_compressed || is_framed;
+        if is_framed {
+            lost("an answer is a binary stream of AWS's, which is not read here: its call is not metered");
+        } else if is_compressed {
+            lost(
+                "an answer came compressed and cannot be read, so nothing that it says is metered; let reqwest \
+                 decompress, by its features gzip, brotli, deflate or zstd",
+            );
+        }
     }
 
     /// The application gets these bytes of the answer.
@@ -86,12 +104,18 @@ impl Watch {
         }
     }
 
+    /// Ready once there is room for what the next bytes may bring.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.queue.poll(cx)
+    }
+
     /// The call is over. Only the first end counts.
     pub(crate) fn end(&mut self, ended: Ended) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
         self.results(ended == Ended::Complete);
+        self.queue.finish();
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // One that was dropped at some time after its last piece ended with that.
         let last = self.last.filter(|_| ended == Ended::Cancelled).unwrap_or_else(Instant::now);
@@ -101,12 +125,6 @@ impl Watch {
             Some(answer) => answer.finish(took, ended),
             None => (Response { ended, ..Response::default() }, asked.wants_stream()),
         };
-        if self.is_opaque {
-            lost(
-                "an answer came compressed and could not be read, so its call is metered without tokens; let reqwest \
-                 decompress, by its features gzip, brotli, deflate or zstd",
-            );
-        }
         let request = asked.request();
         let is_nameless = request.model.is_none() && response.model.is_none();
         let says_nothing = response.ended == Ended::Complete && response.usage.is_none();
@@ -114,7 +132,7 @@ impl Watch {
             // It is no call of a model, or none that anybody could bill.
             return;
         }
-        self.emit(Call {
+        let event = self.event(Call {
             request,
             response,
             started_at_ms: Some(self.started_at_ms),
@@ -122,6 +140,10 @@ impl Watch {
             is_streamed,
             ..self.common()
         });
+        if let Some(event) = event {
+            // What becomes of it, the emitter counts and tells.
+            self.emitter.emit(event);
+        }
     }
 
     /// It never was one, or is somebody else's.
@@ -138,7 +160,8 @@ impl Watch {
             if let Some(response) = outcome.response.filter(|response| response.ended == Ended::Complete) {
                 let batch_id = self.path.rsplit('/').nth(1).map(str::to_owned);
                 let custom_id = Some(outcome.custom_id);
-                self.emit(Call { response, batch_id, custom_id, ..self.common() });
+                let event = self.event(Call { response, batch_id, custom_id, ..self.common() });
+                self.queue.extend(event);
             }
         }
         if odd > 0 {
@@ -156,17 +179,16 @@ impl Watch {
         }
     }
 
-    fn emit(&self, mut call: Call) {
+    /// The event of a call; if there is none, that is said.
+    fn event(&self, mut call: Call) -> Option<Event> {
         let mut event = Event::from_json(call.to_line());
-        if event.is_err() && call.usage_metadata.take().is_some() {
-            lost("metadata of a call is left out: with it, the call is larger than the agent takes");
+        if let Err(error) = &event
+            && call.usage_metadata.take().is_some()
+        {
+            lost(&format!("metadata of a call is left out, with which no agent would take it: {error}"));
             event = Event::from_json(call.to_line());
         }
-        match event {
-            // What becomes of it, the emitter counts and tells.
-            Ok(event) => drop(self.emitter.emit(event)),
-            Err(error) => lost(&format!("a call is not metered: {error}")),
-        }
+        event.inspect_err(|error| lost(&format!("a call is not metered: {error}"))).ok()
     }
 }
 

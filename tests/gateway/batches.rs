@@ -74,6 +74,21 @@ fn results_that_came_before_a_download_broke_off_are_metered_and_the_rest_with_t
 }
 
 #[test]
+fn results_whose_messages_have_an_empty_id_are_told_apart_by_their_places() {
+    let home = Home::new();
+    let body = result("a").replace("msg_a", "") + &result("b").replace("msg_b", "");
+    let gateway = Gateway::start(&home, &Provider::saying(whole("200 OK", "", body.as_bytes())));
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        client.send(GET);
+        assert!(client.answer(false).is_whole);
+    }
+    let events = gateway.metered(&home);
+    let found: Vec<_> = events.iter().map(|event| outline(event).0).collect();
+    assert_eq!(found, ["msgbatch_1-a", "msgbatch_1-b"]);
+}
+
+#[test]
 fn a_second_gateway_on_what_another_remembers_does_not_start() {
     let home = Home::new();
     let provider = Provider::saying(provider::says("msg_1", 1, 2));

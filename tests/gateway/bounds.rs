@@ -77,6 +77,22 @@ fn a_compressed_answer_that_lies_about_itself_passes_and_harms_nobody() {
 }
 
 #[test]
+fn an_answer_that_claims_thousands_of_codings_passes_and_harms_nobody() {
+    let home = Home::new();
+    let body = provider::message("msg_1", 25, 15);
+    let coding = format!("content-encoding: gzip{}\r\n", ",gzip".repeat(8_000));
+    let gateway = Gateway::start(&home, &Provider::saying(whole("200 OK", &coding, body.as_bytes())));
+    let mut client = gateway.client();
+    client.post("", r#"{"model":"claude-opus-4"}"#);
+    assert_eq!(client.answer(false).text(), body);
+    let peak = gateway.peak_kib();
+    assert!(peak < PEAK_KIB, "{peak} KiB");
+    let events = gateway.metered(&home);
+    let found: Vec<_> = events.iter().map(|event| event["stopReason"].as_str().expect("text")).collect();
+    assert_eq!(found, ["ERROR"]);
+}
+
+#[test]
 fn a_web_page_and_a_foreign_name_are_refused_unread() {
     let home = Home::new();
     let provider = Provider::saying(provider::says("msg_1", 1, 2));

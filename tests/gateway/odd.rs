@@ -40,6 +40,31 @@ fn an_answer_is_read_as_what_it_is_whatever_it_is_called() {
 }
 
 #[test]
+fn a_refusal_in_plain_words_is_a_refusal_whatever_its_first_letter() {
+    let home = Home::new();
+    // What stands before the provider says it thus.
+    let provider = Provider::saying(whole(
+        "429 Too Many Requests",
+        "content-type: text/plain; charset=UTF-8\r\n",
+        b"error code: 1015",
+    ));
+    let gateway = Gateway::start(&home, &provider);
+    let mut client = gateway.client();
+    client.post("", r#"{"model":"claude-opus-4"}"#);
+    assert_eq!(client.answer(false).text(), "error code: 1015");
+    // Which model was asked for, nobody says.
+    client.post("", "{}");
+    assert_eq!(client.answer(false).text(), "error code: 1015");
+    let (code, log) = gateway.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("not metered") && !log.contains("could not be read"), "{log}");
+    let events = spooled(&home);
+    let reasons: Vec<_> = events.iter().map(|event| event["errorReason"].as_str().expect("text")).collect();
+    assert_eq!(reasons, ["HTTP 429"]);
+    assert_eq!(events[0]["isStreamed"], false);
+}
+
+#[test]
 fn a_binary_stream_of_aws_passes_untouched_and_is_said_not_to_be_metered() {
     let home = Home::new();
     let body = b"\0\0\0\x9b\0\0\0\x4b:event-type{\"usage\":{\"input_tokens\":1}}\xff";

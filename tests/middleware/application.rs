@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, RequestBuilder};
-use revenium_emitter::Emitter;
+use revenium_emitter::{Builder, Emitter};
 use revenium_middleware::Metering;
 use serde_json::Value;
 
@@ -22,8 +22,13 @@ pub(crate) struct Application {
 
 impl Application {
     pub(crate) fn new() -> Self {
+        Self::with(Emitter::builder())
+    }
+
+    /// One whose emitter is made like this.
+    pub(crate) fn with(builder: Builder) -> Self {
         let home = Home::new();
-        let emitter = Emitter::builder().socket(home.socket()).build();
+        let emitter = builder.socket(home.socket()).build();
         Self { home, emitter }
     }
 

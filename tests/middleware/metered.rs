@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use revenium_middleware::{Metadata, Subscriber};
+use revenium_middleware::{Emitter, Metadata, Subscriber};
 use serde_json::json;
 
 use crate::application::{Application, ask};
@@ -51,6 +51,7 @@ async fn each_way_that_a_call_ends_is_one_record() {
     while answer.content_length() != Some(0) {
         answer.chunk().await.expect("came").expect("a piece");
     }
+    assert_eq!(application.outlines().len(), 7, "it is metered by then");
     drop(answer);
     // Given up by the application: in its middle, at its deadline, unread, and before there was an answer.
     let mut answer = want("open").send().await.expect("answered");
@@ -174,7 +175,23 @@ async fn each_result_of_a_batch_that_succeeded_is_metered_as_it_passes() {
 }
 
 #[tokio::test]
-async fn an_answer_that_stays_compressed_passes_as_it_came_and_its_call_is_a_record_without_tokens() {
+async fn results_that_come_faster_than_they_are_taken_wait_and_none_is_lost() {
+    const RESULTS: usize = 2_000;
+    let result = |n: usize| {
+        let message = provider::message(&format!("msg_{n}"), 10, 34);
+        format!("{{\"custom_id\":\"{n}\",\"result\":{{\"type\":\"succeeded\",\"message\":{message}}}}}\n")
+    };
+    let body: String = (0..RESULTS).map(result).collect();
+    let provider = Provider::saying(whole("200 OK", "", body.as_bytes()));
+    let application = Application::with(Emitter::builder().memory_bytes_max(64 << 10));
+    let url = format!("{}/v1/messages/batches/msgbatch_1/results", provider.url());
+    let answer = application.client().get(url).send().await.expect("answered");
+    assert_eq!(answer.bytes().await.expect("read").len(), body.len());
+    assert_eq!(application.metered().len(), RESULTS);
+}
+
+#[tokio::test]
+async fn what_stays_compressed_or_is_framed_by_aws_passes_as_it_came_and_a_warning_says_so_once() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
@@ -182,14 +199,32 @@ async fn an_answer_that_stays_compressed_passes_as_it_came_and_its_call_is_a_rec
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     packed.write_all(provider::message("msg_1", 25, 15).as_bytes()).expect("written");
     let packed = packed.finish().expect("written");
-    let provider = Provider::saying(whole("200 OK", "content-encoding: gzip\r\n", &packed));
+    let body = packed.clone();
+    let provider = Provider::start(move |request, stream| {
+        let is_framed = request.head.contains("invoke-with");
+        let field = if is_framed {
+            "content-type: application/vnd.amazon.eventstream"
+        } else {
+            "content-encoding: gzip"
+        };
+        stream.write_all(&whole("200 OK", &format!("{field}\r\n"), &body)).is_ok()
+    });
     let application = Application::new();
-    let answer = ask(&application.client(), &provider).header("accept-encoding", "gzip").send().await;
-    assert_eq!(answer.expect("answered").bytes().await.expect("read"), packed);
+    let client = application.client();
+    let url = |path: &str| format!("{}{path}", provider.url());
+    for (request, warning) in [
+        (ask(&client, &provider), "let reqwest decompress"),
+        (client.get(url("/v1/messages/batches/msgbatch_1/results")), "let reqwest decompress"),
+        (client.post(url("/model/anthropic.claude-3/invoke-with-response-stream")).body("{}"), "AWS"),
+    ] {
+        let answer = request.header("accept-encoding", "gzip").send().await;
+        assert_eq!(answer.expect("answered").bytes().await.expect("read"), packed);
+        let log = std::mem::take(&mut *log.0.lock().expect("no panic while locked"));
+        let log = String::from_utf8_lossy(&log);
+        assert_eq!((log.lines().count(), log.matches(warning).count()), (1, 1), "{log}");
+    }
     assert_eq!(application.outlines(), ["- cut - -"]);
     assert_eq!(application.metered()[0]["request"]["model"], "claude-opus");
-    let log = String::from_utf8_lossy(&log.0.lock().expect("no panic while locked")).into_owned();
-    assert_eq!(log.matches("let reqwest decompress").count(), 1, "{log}");
 }
 
 /// What is logged.

@@ -82,11 +82,15 @@ impl<S: Sink> Decoder<S> {
             let coding = coding.trim().to_ascii_lowercase();
             if !matches!(&*coding, "" | "identity") {
                 count += 1;
+                // Before it costs memory.
+                if count > CODINGS_MAX {
+                    return None;
+                }
                 let writer = Writer::of(&coding, Counted { sink: decoder, left: bytes_max })?;
                 decoder = Self::Coded(Box::new(Coded { writer, is_broken: false }));
             }
         }
-        (count <= CODINGS_MAX).then_some(decoder)
+        Some(decoder)
     }
 
     /// The next bytes of the body; what they decompress to reaches the sink before this returns.

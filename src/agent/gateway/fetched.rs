@@ -88,7 +88,7 @@ impl Fetched {
     }
 
     fn meter(&mut self, result: &Call) {
-        let id = result.response.id.clone().unwrap_or_else(|| {
+        let id = result.response.id.clone().filter(|id| !id.trim().is_empty()).unwrap_or_else(|| {
             let of = |text: &Option<String>| text.clone().unwrap_or_default();
             format!("{}/{}", of(&result.batch_id), of(&result.custom_id))
         });
@@ -180,7 +180,7 @@ mod tests {
         let (pieces, mut fetched) = new(Arc::new(Books::new(emitter, counts.clone())), seen);
         (fetched.held_bytes_max, fetched.room_time_max) = (16 << 10, Duration::from_secs(120));
         let (piece, mut metered) = Piece::new((0..RESULTS).map(result).collect());
-        pieces.try_send(piece).ok().expect("has room");
+        pieces.try_send(piece).expect("has room");
         drop(pieces);
 
         let mut follow = pin!(fetched.follow());
