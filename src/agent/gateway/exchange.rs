@@ -7,15 +7,11 @@ use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderName};
 use hyper::http::request::Parts;
 use revenium_anthropic::batch::Outcome;
-use revenium_anthropic::{Call, Ended, Request, Response, Route};
+use revenium_anthropic::{Asked, Call, Ended, Response, Route};
 use serde_json::value::RawValue;
 
 use super::attribution;
 use super::reading::{Reading, text};
-use super::skim::Skim;
-
-/// What of a request is looked at.
-const ASKED: &[&str] = &["model", "stream", "tools", "temperature", "service_tier", "output_config"];
 
 /// Which try of the application's SDK this is.
 const RETRY: HeaderName = HeaderName::from_static("x-stainless-retry-count");
@@ -32,7 +28,7 @@ pub(super) struct Exchange {
     started: Instant,
     metadata: Option<String>,
     retry_number: Option<u32>,
-    asked: Arc<Mutex<Skim>>,
+    asked: Arc<Mutex<Asked>>,
     answer: Option<Reading>,
 }
 
@@ -49,13 +45,13 @@ impl Exchange {
             started: Instant::now(),
             metadata: attribution::metadata(&head.headers, credential_from_key),
             retry_number,
-            asked: Arc::new(Mutex::new(Skim::new(ASKED))),
+            asked: Arc::new(Mutex::new(Asked::new())),
             answer: None,
         }
     }
 
     /// Where the request's body is put.
-    pub(super) fn asked(&self) -> Arc<Mutex<Skim>> {
+    pub(super) fn asked(&self) -> Arc<Mutex<Asked>> {
         self.asked.clone()
     }
 
@@ -83,17 +79,10 @@ impl Exchange {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let (response, is_streamed) = match self.answer {
             Some(answer) => answer.finish(elapsed, ended),
-            None => (Response { ended, ..Response::default() }, asked.raw("stream") == Some("true")),
+            None => (Response { ended, ..Response::default() }, asked.wants_stream()),
         };
         Call {
-            request: Request {
-                model: asked.text("model"),
-                has_tools: asked.has_items("tools"),
-                has_vision: asked.has_image(),
-                temperature: asked.raw("temperature").and_then(|raw| raw.parse().ok()),
-                service_tier: asked.text("service_tier"),
-                effort: asked.raw("output_config").and_then(effort),
-            },
+            request: asked.request(),
             response,
             started_at_ms: Some(self.started_at_ms),
             duration_ms: Some(millis(elapsed)),
@@ -118,12 +107,6 @@ impl Exchange {
             ..Call::default()
         }
     }
-}
-
-/// `output_config.effort`.
-fn effort(raw: &str) -> Option<String> {
-    let config: serde_json::Value = serde_json::from_str(raw).ok()?;
-    config["effort"].as_str().map(str::to_owned)
 }
 
 fn millis(time: Duration) -> u64 {

@@ -180,7 +180,7 @@ mod tests {
         let (pieces, mut fetched) = new(Arc::new(Books::new(emitter, counts.clone())), seen);
         (fetched.held_bytes_max, fetched.room_time_max) = (16 << 10, Duration::from_secs(120));
         let (piece, mut metered) = Piece::new((0..RESULTS).map(result).collect());
-        pieces.try_send(piece).ok().expect("has room");
+        assert!(pieces.try_send(piece).is_ok());
         drop(pieces);
 
         let mut follow = pin!(fetched.follow());

@@ -6,11 +6,10 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, Version};
-use revenium_anthropic::{Ended, Failure, Route};
+use revenium_anthropic::{Ended, Failure, METERED, Route};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::METERED;
 use super::answer::Problem;
 use super::exchange::Exchange;
 use super::head;

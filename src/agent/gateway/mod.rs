@@ -10,7 +10,7 @@
 //! spool file while no agent runs. A call that its client gives up ends at the provider, too, and what was
 //! seen of it is billed as partial. A gateway that is killed loses the calls that were being answered.
 //!
-//! One layer meters a call. A request that carries [`METERED`] is left to whoever says so there; an answer that
+//! One layer meters a call. A request that carries [`METERED`](revenium_anthropic::METERED) is left to whoever says so there; an answer that
 //! carries it was metered nearer to the provider. What is metered here carries it on from here.
 //!
 //! Not here: signing (SigV4, so no Bedrock), retries, caching, limits, WebSockets. Web pages are refused.
@@ -26,11 +26,9 @@ mod head;
 mod meter;
 mod provider;
 mod reading;
-mod results;
 mod seen;
 mod serve;
 mod settings;
-mod skim;
 mod tap;
 mod watch;
 
@@ -38,10 +36,6 @@ pub use provider::{Provider, ProviderError, Way};
 pub use seen::{Held, Seen};
 pub use serve::Gateway;
 pub use settings::{Limits, Settings};
-
-/// Says who has metered a call, or is about to: on a request a middleware of the application, on an answer the
-/// layer nearest to the provider. That one counts.
-pub const METERED: &str = "x-revenium-metered";
 
 /// What a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

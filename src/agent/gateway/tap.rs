@@ -10,10 +10,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use revenium_anthropic::Ended;
+use revenium_anthropic::{Asked, Ended};
 use tokio::sync::oneshot;
 
-use super::skim::Skim;
 use super::watch::Watch;
 use crate::web::Busy;
 
@@ -21,11 +20,11 @@ use crate::web::Busy;
 pub(super) struct Upload {
     body: Incoming,
     /// What is looked for in it, if it is metered.
-    asked: Option<Arc<Mutex<Skim>>>,
+    asked: Option<Arc<Mutex<Asked>>>,
 }
 
 impl Upload {
-    pub(super) fn new(body: Incoming, asked: Option<Arc<Mutex<Skim>>>) -> Self {
+    pub(super) fn new(body: Incoming, asked: Option<Arc<Mutex<Asked>>>) -> Self {
         Self { body, asked }
     }
 }

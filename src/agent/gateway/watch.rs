@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex};
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
-use revenium_anthropic::{Ended, Route};
+use revenium_anthropic::{Asked, Ended, Route};
 use tokio::sync::oneshot;
 
 use super::exchange::Exchange;
 use super::meter::{Finished, Meter, Rest};
-use super::skim::Skim;
 
 /// Tells the meter of one exchange.
 pub(super) struct Watch {
@@ -24,7 +23,7 @@ impl Watch {
     }
 
     /// Where to put the request's body.
-    pub(super) fn asked(&self) -> Option<Arc<Mutex<Skim>>> {
+    pub(super) fn asked(&self) -> Option<Arc<Mutex<Asked>>> {
         self.exchange.as_ref().map(|exchange| exchange.asked())
     }
 

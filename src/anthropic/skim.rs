@@ -22,7 +22,7 @@ struct Value {
 
 /// A reader of the members `names` of one object.
 #[derive(Debug, Clone)]
-pub(super) struct Skim {
+pub(crate) struct Skim {
     names: &'static [&'static str],
     found: Vec<Option<Value>>,
     /// Which member's value passes by, at the first depth.
@@ -80,7 +80,7 @@ fn unescaped(written: &[u8]) -> Option<String> {
 }
 
 impl Skim {
-    pub(super) fn new(names: &'static [&'static str]) -> Self {
+    pub(crate) fn new(names: &'static [&'static str]) -> Self {
         Self {
             names,
             found: vec![None; names.len()],
@@ -96,7 +96,7 @@ impl Skim {
     }
 
     /// The next piece.
-    pub(super) fn push(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn push(&mut self, mut bytes: &[u8]) {
         while let Some((taken, rest)) = self.step(bytes) {
             if let Some(value) = self.taking.and_then(|at| self.found[at].as_mut())
                 && !value.is_whole
@@ -109,7 +109,7 @@ impl Skim {
     }
 
     /// The value of a member as it was written, if all of it came and is not too long.
-    pub(super) fn raw(&self, name: &str) -> Option<&str> {
+    pub(crate) fn raw(&self, name: &str) -> Option<&str> {
         let at = self.names.iter().position(|of| *of == name)?;
         let value = self.found[at].as_ref().filter(|value| value.is_whole)?;
         if value.bytes.len() > VALUE_BYTES_MAX {
@@ -119,19 +119,19 @@ impl Skim {
     }
 
     /// The value of a member that is text.
-    pub(super) fn text(&self, name: &str) -> Option<String> {
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.raw(name)?).ok()
     }
 
     /// What was found, as an object of its own; what of the body was cut off is missing its end.
-    pub(super) fn object(&self) -> String {
+    pub(crate) fn object(&self) -> String {
         let members = self.names.iter().filter_map(|name| Some(format!("\"{name}\":{}", self.raw(name)?)));
         let end = if self.is_whole { "}" } else { "" };
         format!("{{{}{end}", members.collect::<Vec<_>>().join(","))
     }
 
     /// Whether a member is a list with something in it, however long.
-    pub(super) fn has_items(&self, name: &str) -> bool {
+    pub(crate) fn has_items(&self, name: &str) -> bool {
         let at = self.names.iter().position(|of| *of == name);
         let value = at.and_then(|at| self.found[at].as_ref());
         let list = value.and_then(|value| value.bytes.trim_ascii().strip_prefix(b"["));
@@ -139,7 +139,7 @@ impl Skim {
     }
 
     /// Whether an object anywhere says `"type": "image"`.
-    pub(super) fn has_image(&self) -> bool {
+    pub(crate) fn has_image(&self) -> bool {
         self.has_image
     }
 

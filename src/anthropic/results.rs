@@ -2,14 +2,14 @@
 //!
 //! A line is metered when all of it has passed, so whoever breaks the download off has metered what came.
 
-use revenium_anthropic::batch::{self, Outcome};
+use crate::batch::{self, Outcome};
 
 /// Longest line that is read, in bytes: a message's longest answer, many times over.
 const LINE_BYTES_MAX: usize = 16 << 20;
 
 /// Gathers lines.
-#[derive(Default)]
-pub(super) struct Results {
+#[derive(Debug, Default)]
+pub(crate) struct Results {
     line: Vec<u8>,
     is_too_long: bool,
     read: Vec<Outcome>,
@@ -19,7 +19,7 @@ pub(super) struct Results {
 
 impl Results {
     /// The next piece.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some(end) = memchr::memchr(b'\n', rest) {
             self.gather(&rest[..end]);
@@ -30,12 +30,12 @@ impl Results {
     }
 
     /// The body has come to its end; its last line needs no newline.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.end_line();
     }
 
     /// What was read since the last call: calls that were made, and how many lines could not be read.
-    pub(super) fn take(&mut self) -> (Vec<Outcome>, u64) {
+    pub(crate) fn take(&mut self) -> (Vec<Outcome>, u64) {
         (std::mem::take(&mut self.read), std::mem::take(&mut self.odd))
     }
 
