@@ -104,14 +104,14 @@ async fn live(
             .write(path)
             .or_exit(Exit::Io, format_args!("cannot write the ready file {}", path.display()))?;
     }
-    service.ready();
+    service.tell_ready().await;
     info!(gateway = %address, provider = role.gateway.provider_url, "started");
     let signal = tokio::select! {
         () = &mut serving => return Err(Failure::new(Exit::Bug, "the gateway ended by itself")),
         signal = signals.next() => signal,
     };
     info!(signal, "stopping: answers that are being given come to their end");
-    service.stopping(role.gateway.stop_deadline + EMITTER_STOP_MAX);
+    service.tell_stopping();
     stop.send_replace(true);
     let exit = tokio::select! {
         () = serving => Exit::Ok,
