@@ -132,6 +132,9 @@ pub struct GatewayArgs {
     /// Address to listen on (gateway.listen) [default: 127.0.0.1:8794]
     #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<String>,
+    /// Address of metrics and health; "" is off (gateway.admin_listen) [default: off]
+    #[arg(long, value_name = "IP:PORT")]
+    pub admin: Option<String>,
     /// What requests are passed on to (gateway.provider_url)
     #[arg(long, value_name = "URL")]
     pub provider_url: Option<String>,
@@ -174,6 +177,7 @@ pub fn flags(config: &ConfigArgs, listen: &ListenArgs) -> Flags {
         admin: listen.admin.clone(),
         relay: listen.relay.clone(),
         gateway: listen.gateway.clone(),
+        gateway_admin: None,
         provider_url: listen.provider_url.clone(),
         per_user: false,
         sandbox: None,

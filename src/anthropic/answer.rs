@@ -145,6 +145,26 @@ mod tests {
     }
 
     #[test]
+    fn what_it_is_counts_more_than_what_it_is_called() {
+        let message = "\u{feff} \n{\"id\":\"msg_1\",\"usage\":{\"input_tokens\":1}}";
+        let stream = "\r\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\"}}\n\n";
+        for (called, body, is_stream) in [
+            ("text/event-stream", message, false),
+            ("application/json", stream, true),
+            ("", stream, true),
+            (
+                "application/json",
+                ": a comment\n\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\"}}\n\n",
+                true,
+            ),
+        ] {
+            let head = Head { status: 200, content_type: called, request_id: "" };
+            let (said, was_stream) = read(&head, body, Ended::Complete);
+            assert_eq!((said.id.as_deref(), was_stream), (Some("msg_1"), is_stream), "{called} {body:?}");
+        }
+    }
+
+    #[test]
     fn its_head_says_how_it_is_read_and_what_became_of_it_how_it_ended() {
         let json = Head { status: 200, content_type: "application/json", request_id: "req_1" };
         let message = r#"{"id":"msg_1","content":[{"text":"a"}],"usage":{"input_tokens":1}}"#;

@@ -15,6 +15,7 @@ use crate::support::{Home, until};
 pub(crate) struct Gateway {
     child: Child,
     address: String,
+    admin: String,
 }
 
 impl Gateway {
@@ -27,7 +28,7 @@ impl Gateway {
     pub(crate) fn start_with(home: &Home, provider_url: &str, more: &str) -> Self {
         home.write(
             "gateway.toml",
-            &format!("socket.path = \"agent.sock\"\ngateway.listen = \"127.0.0.1:0\"\ngateway.provider_url = \"{provider_url}\"\n{more}"),
+            &format!("socket.path = \"agent.sock\"\ngateway.listen = \"127.0.0.1:0\"\ngateway.admin_listen = \"127.0.0.1:0\"\ngateway.provider_url = \"{provider_url}\"\n{more}"),
         );
         let _ = fs::remove_file(home.path("gateway-ready"));
         let mut command =
@@ -39,20 +40,28 @@ impl Gateway {
             |ready| !ready.is_empty(),
         );
         let ready: Value = serde_json::from_slice(&ready).expect("JSON");
-        Self { child, address: ready["gateway"].as_str().expect("an address").to_owned() }
+        let at = |name: &str| ready[name].as_str().expect("an address").to_owned();
+        Self { child, address: at("gateway"), admin: at("admin") }
     }
 
     /// The end of one that is not to come up, with the configuration of the last that did.
     pub(crate) fn start_in_vain(home: &Home) -> (Option<i32>, String) {
         let mut command = home.command(&["gateway", "--config", "gateway.toml"]);
         let child = command.stderr(Stdio::piped()).spawn().expect("starts");
-        let mut vain = Self { child, address: String::new() };
+        let mut vain = Self { child, address: String::new(), admin: String::new() };
         until("it ends", || vain.child.try_wait().expect("is ours").is_some(), |ended| *ended);
         vain.end()
     }
 
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// What its own listener answers to a GET.
+    pub(crate) fn shows(&self, path: &str) -> crate::client::Answer {
+        let mut client = Client::connect(&self.admin);
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        client.answer(false)
     }
 
     pub(crate) fn client(&self) -> Client {

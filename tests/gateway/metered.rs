@@ -307,3 +307,36 @@ fn a_provider_that_is_not_there_is_told_in_anthropic_s_words() {
     // Nothing was called, and nothing can be billed.
     assert_eq!(gateway.metered(&home).len(), 0);
 }
+
+#[test]
+fn a_gateway_of_its_own_tells_how_it_does_and_what_calls_came_to() {
+    let home = Home::new();
+    let gateway = Gateway::start(&home, &Provider::saying(provider::says("msg_1", 1, 2)));
+    let counts = || {
+        let shown = gateway.shows("/metrics").text();
+        let count = |result: &str| {
+            let series = format!("revenium_agent_gateway_requests_total{{result=\"{result}\"}} ");
+            shown.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u64>().ok()).expect("is there")
+        };
+        ["metered", "left", "lost", "other"].map(count)
+    };
+    assert_eq!(counts(), [0, 0, 0, 0], "each is there from the start");
+    let mut client = gateway.client();
+    for fields in ["", "", "x-revenium-metered: python\r\n"] {
+        client.post(fields, r#"{"model":"m"}"#);
+        assert!(client.answer(false).is_whole);
+    }
+    client.send("GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(client.answer(false).is_whole);
+    crate::support::until("all are counted", counts, |counts| *counts == [2, 1, 0, 1]);
+    let shown = gateway.shows("/metrics").text();
+    assert!(shown.contains("revenium_agent_connections 1\n"), "{shown}");
+    assert!(
+        shown.contains("process_resident_memory_bytes ") && shown.contains("build_info{version="),
+        "{shown}"
+    );
+    for (path, status) in [("/healthz", "200"), ("/readyz", "200"), ("/", "404")] {
+        assert!(gateway.shows(path).head.starts_with(&format!("HTTP/1.1 {status}")), "{path}");
+    }
+    gateway.stop();
+}

@@ -76,6 +76,8 @@ fn a_binary_stream_of_aws_passes_untouched_and_is_said_not_to_be_metered() {
     assert!(answer.is_whole && answer.body == body);
     // Whoever is before it may meter.
     assert!(!answer.head.to_ascii_lowercase().contains("x-revenium-metered"), "{}", answer.head);
+    let shown = gateway.shows("/metrics").text();
+    assert!(shown.contains("revenium_agent_gateway_requests_total{result=\"lost\"} 1\n"), "{shown}");
     let (code, log) = gateway.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("a call was not metered: its answer is a binary stream of AWS's"), "{log}");

@@ -62,7 +62,7 @@ impl Debian {
 }
 
 /// The package as a release makes it, of the binary that is tested; made once for all that see the same files.
-fn package(revision: &str) -> PathBuf {
+pub(crate) fn package(revision: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("package-{revision}"));
     fs::create_dir_all(&output).expect("made");

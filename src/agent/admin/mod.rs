@@ -22,5 +22,5 @@ pub use board::{Board, DrainView, Facts, PauseView, ProfileFacts};
 pub use control::{AskError, ControlSocket, ask, has_control_socket, post};
 pub use health::{Health, judge};
 pub use route::Door;
-pub use serve::{Listener, serve};
+pub use serve::{Listener, Shown, serve};
 pub use status::{Pace, Pause, ProfileStatus, SpoolStatus, Status};

@@ -6,7 +6,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
 use hyper::{Method, Response, StatusCode};
 
 use super::{Board, page};
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, GatewayMetrics, Metrics};
 
 /// Which door a request came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +30,8 @@ pub(super) fn answer(
     metrics: &Metrics,
     now_ms: u64,
 ) -> Response<Full<Bytes>> {
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut response =
-            response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET is answered here\n".to_owned());
-        response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
-        return response;
+    if let Some(refusal) = refuse_method(method) {
+        return refusal;
     }
     match (door, path) {
         (_, "/metrics") => {
@@ -52,6 +49,26 @@ pub(super) fn answer(
         },
         _ => response(StatusCode::NOT_FOUND, TEXT, "here are /, /metrics, /healthz and /readyz\n".to_owned()),
     }
+}
+
+/// What a gateway in a process of its own answers. It is well and ready as long as it answers.
+pub(super) fn of_gateway(method: &Method, path: &str, metrics: &GatewayMetrics) -> Response<Full<Bytes>> {
+    match (refuse_method(method), path) {
+        (Some(refusal), _) => refusal,
+        (None, "/metrics") => response(StatusCode::OK, metrics::CONTENT_TYPE, metrics.render()),
+        (None, "/healthz" | "/readyz") => report(&[]),
+        _ => response(StatusCode::NOT_FOUND, TEXT, "here are /metrics, /healthz and /readyz\n".to_owned()),
+    }
+}
+
+fn refuse_method(method: &Method) -> Option<Response<Full<Bytes>>> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let mut response =
+        response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET is answered here\n".to_owned());
+    response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+    Some(response)
 }
 
 /// For a client that calls us by a name which is not ours.

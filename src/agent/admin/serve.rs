@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 use super::board::now_ms;
 use super::{Board, Door, post, route};
 use crate::host;
-use crate::metrics::Metrics;
+use crate::metrics::{GatewayMetrics, Metrics};
 use crate::tasks::{Group, Stop, TaskResult};
 
 /// Most connections at a time; more wait in the kernel's queue.
@@ -48,19 +48,22 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
+/// What is shown there.
+#[derive(Clone)]
+pub enum Shown {
+    /// An agent, through this door.
+    Agent(Door, Arc<Board>, Metrics),
+    /// A gateway in a process of its own.
+    Gateway(GatewayMetrics),
+}
+
 /// Serves until told to stop, then finishes what was begun.
-pub async fn serve(
-    listener: Listener,
-    door: Door,
-    board: Arc<Board>,
-    metrics: Metrics,
-    mut stop: Stop,
-) -> TaskResult {
+pub async fn serve(listener: Listener, shown: Shown, mut stop: Stop) -> TaskResult {
     let mut connections = Group::new("admin connection", CONNECTIONS_MAX);
     loop {
         tokio::select! {
             () = stop.requested() => break,
-            () = accept(&listener, door, &board, &metrics, &mut connections) => {}
+            () = accept(&listener, &shown, &mut connections) => {}
         }
     }
     // Stop accepting before waiting: later connections are refused, not left hanging.
@@ -70,25 +73,19 @@ pub async fn serve(
 }
 
 /// Accepts one connection, or pauses after a failure. Cancel-safe: accepting is.
-async fn accept(
-    listener: &Listener,
-    door: Door,
-    board: &Arc<Board>,
-    metrics: &Metrics,
-    connections: &mut Group,
-) {
+async fn accept(listener: &Listener, shown: &Shown, connections: &mut Group) {
     connections.room().await;
-    let (board, metrics) = (board.clone(), metrics.clone());
+    let shown = shown.clone();
     let failed = match listener {
         Listener::Tcp(listener) => match listener.accept().await {
             Ok((stream, _)) => {
                 let is_local = stream.local_addr().is_ok_and(|address| address.ip().is_loopback());
-                return connections.spawn(exchange(stream, door, is_local, board, metrics));
+                return connections.spawn(exchange(stream, is_local, shown));
             }
             Err(error) => error,
         },
         Listener::Unix(listener) => match listener.accept().await {
-            Ok((stream, _)) => return connections.spawn(exchange(stream, door, false, board, metrics)),
+            Ok((stream, _)) => return connections.spawn(exchange(stream, false, shown)),
             Err(error) => error,
         },
     };
@@ -101,14 +98,13 @@ fn note_failure(error: &io::Error) {
 }
 
 /// Only the control socket takes more than a GET, and only there a status waits for the index.
-async fn answer(
-    door: Door,
-    request: Request<Incoming>,
-    board: &Board,
-    metrics: &Metrics,
-) -> Response<Full<Bytes>> {
+async fn answer(request: Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
+    let (door, board, metrics) = match shown {
+        Shown::Agent(door, board, metrics) => (*door, board, metrics),
+        Shown::Gateway(metrics) => return route::of_gateway(&head.method, path, metrics),
+    };
     if door == Door::Control {
         if head.method == Method::POST {
             return post::answer(path, body, board).await;
@@ -129,16 +125,13 @@ fn is_misled(request: &Request<Incoming>) -> bool {
     host.is_some_and(|host| !host.to_str().is_ok_and(|host| host::is_ours(host, &[])))
 }
 
-async fn exchange<S>(stream: S, door: Door, is_local: bool, board: Arc<Board>, metrics: Metrics)
+async fn exchange<S>(stream: S, is_local: bool, shown: Shown)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(async |request| {
-        let response = if is_local && is_misled(&request) {
-            route::misled()
-        } else {
-            answer(door, request, &board, &metrics).await
-        };
+        let response =
+            if is_local && is_misled(&request) { route::misled() } else { answer(request, &shown).await };
         Ok::<_, Infallible>(response)
     });
     let connection = http1::Builder::new()

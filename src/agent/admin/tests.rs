@@ -226,7 +226,8 @@ async fn with_door<T>(board: Board, client: impl AsyncFnOnce(String) -> T) -> T 
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("has one").to_string();
     let (stop, stopped) = Stop::pair();
-    let serving = serve(Listener::Tcp(listener), Door::Admin, Arc::new(board), metrics(), stopped);
+    let serving =
+        serve(Listener::Tcp(listener), Shown::Agent(Door::Admin, Arc::new(board), metrics()), stopped);
     let client = async {
         let result = client(address).await;
         stop.send_replace(true);
@@ -324,8 +325,8 @@ async fn the_control_socket_is_its_users_alone_and_tells_the_status() {
     let mode = std::fs::metadata(file.path()).expect("is there").permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
     let (stop, stopped) = Stop::pair();
-    let serving =
-        tokio::spawn(serve(Listener::Unix(listener), Door::Control, Arc::new(board()), metrics(), stopped));
+    let shown = Shown::Agent(Door::Control, Arc::new(board()), metrics());
+    let serving = tokio::spawn(serve(Listener::Unix(listener), shown, stopped));
     let asked = dir.path().to_owned();
     let status =
         tokio::task::spawn_blocking(move || ask(&asked, "/status")).await.expect("joined").expect("answered");

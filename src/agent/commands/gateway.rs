@@ -12,12 +12,14 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use super::run::{Ready, listen_on};
+use crate::admin::{self, Listener, Shown};
 use crate::cli::GatewayArgs;
 use crate::config::{Flags, GatewayRole, Surroundings, loops_into};
 use crate::exit::{Exit, Failure, OrExit};
-use crate::gateway::{Gateway, Uncounted};
-use crate::intake::Unobserved;
+use crate::gateway::{CameTo, Counter, Gateway};
+use crate::intake::Observer;
 use crate::logging;
+use crate::metrics::GatewayMetrics;
 use crate::signals::StopSignals;
 use crate::systemd::{Service, Sockets};
 use crate::tasks::Stop;
@@ -48,6 +50,7 @@ fn run_for(service: &Service, sockets: Sockets, args: &GatewayArgs) -> Result<Ex
         config: args.config.clone(),
         socket: args.socket.clone(),
         gateway: args.listen.clone(),
+        gateway_admin: args.admin.clone(),
         provider_url: args.provider_url.clone(),
         ..Flags::default()
     };
@@ -84,34 +87,56 @@ async fn live(
             format!("gateway.provider_url: {url} is this gateway itself ({at})"),
         ));
     }
+    let watched = match role.gateway.admin_listen {
+        Some(address) => Some(listen_on("gateway.admin_listen", address)?),
+        None => None,
+    };
+    let admin = watched.as_ref().map(|(_, address)| *address);
     let seen = super::run::gateway_seen(&role.data_dir)?;
     let emitter = emitter(role);
     let (stop, stopping) = Stop::pair();
     let settings = super::run::gateway_settings(&role.gateway);
+    let metrics = GatewayMetrics::new(env!("CARGO_PKG_VERSION"));
     let gateway = Gateway {
         provider,
         settings,
         emitter: emitter.clone(),
         seen,
-        observer: Arc::new(Unobserved),
-        counter: Arc::new(Uncounted),
+        observer: Arc::new(metrics.clone()),
+        counter: Arc::new(metrics.clone()),
     };
-    let serving = gateway.serve(listener, waiting, stopping);
+    // It shows how the last calls end, too, and ends with them.
+    let (_runs, never) = Stop::pair();
+    let showing = async {
+        match watched {
+            Some((listener, _)) => {
+                admin::serve(Listener::Tcp(listener), Shown::Gateway(metrics), never).await
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let serving = async {
+        tokio::select! {
+            () = gateway.serve(listener, waiting, stopping) => {}
+            _ = showing => {}
+        }
+    };
     let mut serving = std::pin::pin!(serving);
     if let Some(path) = ready_file {
-        let ready = Ready { gateway: Some(address), ..Ready::default() };
+        let ready = Ready { gateway: Some(address), admin, ..Ready::default() };
         ready
             .write(path)
             .or_exit(Exit::Io, format_args!("cannot write the ready file {}", path.display()))?;
     }
-    service.ready();
-    info!(gateway = %address, provider = role.gateway.provider_url, "started");
+    service.tell_ready().await;
+    let shown = admin.map(tracing::field::display);
+    info!(gateway = %address, admin = shown, provider = role.gateway.provider_url, "started");
     let signal = tokio::select! {
         () = &mut serving => return Err(Failure::new(Exit::Bug, "the gateway ended by itself")),
         signal = signals.next() => signal,
     };
     info!(signal, "stopping: answers that are being given come to their end");
-    service.stopping(role.gateway.stop_deadline + EMITTER_STOP_MAX);
+    service.tell_stopping();
     stop.send_replace(true);
     let exit = tokio::select! {
         () = serving => Exit::Ok,
@@ -144,6 +169,21 @@ fn listener(
     }
     let (listener, address) = listen_on("gateway.listen", role.gateway.listen.unwrap_or(LISTEN))?;
     Ok((listener, address, Waiting::Ours))
+}
+
+impl Observer for GatewayMetrics {
+    fn connection_opened(&self) {
+        Self::connection_opened(self);
+    }
+    fn connection_closed(&self) {
+        Self::connection_closed(self);
+    }
+}
+
+impl Counter for GatewayMetrics {
+    fn came_to(&self, what: CameTo) {
+        Self::came_to(self, what);
+    }
 }
 
 fn emitter(role: &GatewayRole) -> revenium_emitter::Emitter {

@@ -24,6 +24,8 @@ const MIB: u64 = 1 << 20;
 pub struct GatewayConfig {
     /// Where it listens, on loopback. `None` (""): off. Port 0 takes a free one.
     pub listen: Option<SocketAddr>,
+    /// Where a gateway in a process of its own shows metrics and health. `None` (""): nowhere. Port 0 takes a free one.
+    pub admin_listen: Option<SocketAddr>,
     /// The provider's base URL: Anthropic's, a region's, or a vendor's that speaks as Anthropic does.
     pub provider_url: String,
     /// The profile that is billed. `default` unless given.
@@ -79,6 +81,7 @@ impl GatewayConfig {
         }
         Self {
             listen,
+            admin_listen: reader.listen("gateway.admin_listen", None),
             provider_url,
             profile,
             credential_from_key: reader.flag("gateway.credential_from_key", false),

@@ -62,6 +62,7 @@ impl RawConfig {
             ("admin.listen", "--admin", &flags.admin),
             ("relay.listen", "--relay", &flags.relay),
             ("gateway.listen", "--gateway", &flags.gateway),
+            ("gateway.admin_listen", "--admin", &flags.gateway_admin),
             ("gateway.provider_url", "--provider-url", &flags.provider_url),
         ] {
             if let Some(text) = text {

@@ -55,6 +55,8 @@ pub struct Flags {
     pub relay: Option<String>,
     /// `gateway.listen`.
     pub gateway: Option<String>,
+    /// `gateway.admin_listen`.
+    pub gateway_admin: Option<String>,
     /// `gateway.provider_url`.
     pub provider_url: Option<String>,
     /// For one user's applications, with nothing but the Unix socket and no file unless `config` is one.

@@ -55,9 +55,3 @@ pub trait Counter: Send + Sync + 'static {
     /// A request, or a result of a batch, came to this.
     fn came_to(&self, _what: CameTo) {}
 }
-
-/// Counts nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Uncounted;
-
-impl Counter for Uncounted {}

@@ -41,17 +41,17 @@ impl Reading {
     /// Of an answer with this head, to a request that was sent at `started`.
     pub(super) fn new(route: Route, status: StatusCode, headers: &HeaderMap, started: Instant) -> Self {
         let field = |name: &HeaderName| text(headers, name).unwrap_or_default();
-        let head = Head {
+        let said = Head {
             status: status.as_u16(),
             content_type: field(&CONTENT_TYPE),
             request_id: field(&REQUEST_ID),
         };
-        let answer = Answer::new(route, &head);
+        let answer = Answer::new(route, &said);
         // Results are read line by line, however many they are.
         let bytes_max = if answer.is_results() { u64::MAX } else { DECODED_BYTES_MAX };
         let reader = Reader { answer: Some(answer), started };
         let decoder = Decoder::new(head::codings(headers), reader, bytes_max);
-        Self { decoder: decoder.ok_or_else(|| Answer::new(route, &head)) }
+        Self { decoder: decoder.ok_or_else(|| Answer::new(route, &said)) }
     }
 
     /// The next bytes of the body, as they came.

@@ -42,7 +42,7 @@ pub use door::{
 };
 pub(crate) use line_buffer::{LineBuffer, Step};
 pub use listener::{BindError, Listener};
-pub use observer::{Observer, Seen, Unobserved};
+pub use observer::{Observer, Seen};
 pub use peer::{Allow, NotAllowed, Peer};
 pub use server::{Served, serve};
 pub(crate) use session::Mint;

@@ -51,9 +51,3 @@ pub trait Observer: Send + Sync + 'static {
     /// A line was left unfinished for too long.
     fn line_timed_out(&self) {}
 }
-
-/// Counts nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Unobserved;
-
-impl Observer for Unobserved {}

@@ -6,6 +6,7 @@
 //! filled in by [`Metrics::render`].
 
 mod family;
+mod gateway;
 mod labels;
 mod process;
 mod spool;
@@ -26,6 +27,7 @@ use crate::queue::QueueStats;
 use family::{
     counter, counter_grid, counters, float_gauge_family, gauge, gauge_family, histogram, histograms,
 };
+pub use gateway::GatewayMetrics;
 use labels::{DEAD_REASONS, OTHER, WARNINGS, dead_reason_index, kind_index, kind_names, label_index};
 pub use labels::{Limit, Outcome, Passed, PauseReason, Rejected, TokenType, Via};
 use process::ProcessMetrics;
@@ -224,12 +226,16 @@ impl Metrics {
             self.inner.store.fill(stats, now_ms);
         }
         self.inner.process.fill();
-        let mut text = Vec::new();
-        match TextEncoder::new().encode(&self.inner.registry.gather(), &mut text) {
-            Ok(()) => String::from_utf8(text).unwrap_or_default(),
-            // Writing to memory doesn't fail; a family without series would.
-            Err(error) => format!("# {error}\n"),
-        }
+        text_of(&self.inner.registry)
+    }
+}
+
+fn text_of(registry: &Registry) -> String {
+    let mut text = Vec::new();
+    match TextEncoder::new().encode(&registry.gather(), &mut text) {
+        Ok(()) => String::from_utf8(text).unwrap_or_default(),
+        // Writing to memory doesn't fail; a family without series would.
+        Err(error) => format!("# {error}\n"),
     }
 }
 
@@ -238,8 +244,7 @@ impl Inner {
         let registry = Registry::new();
         let r = &registry;
         let kinds = &kind_names()[..];
-        let build = gauge_family(r, "build_info", "Always 1; the version is a label.", &["version"])?;
-        build.with_label_values(&[version]).set(1);
+        gateway::build(r, version)?;
         let metrics = Self {
             received: counter_grid(
                 r,
@@ -290,13 +295,7 @@ impl Inner {
                 "limit",
                 &names(Limit::ALL, Limit::name),
             )?,
-            gateway: counters(
-                r,
-                "gateway_requests_total",
-                "Requests to the gateway, results of batches among them, by what they came to.",
-                "result",
-                &names(Passed::ALL, Passed::name),
-            )?,
+            gateway: gateway::requests(r)?,
             sent_after_key_expiry: counter(
                 r,
                 "sent_after_key_expiry_total",
@@ -353,11 +352,7 @@ impl Inner {
                 "Whether delivery is paused, for a route or for all of a profile's.",
                 &["profile", "route", "reason"],
             )?,
-            connections: gauge(
-                r,
-                "connections",
-                "Open connections to the socket, the relay and the gateway.",
-            )?,
+            connections: gateway::connections(r)?,
             effective_guarantee: gauge(
                 r,
                 "effective_guarantee",

@@ -33,6 +33,10 @@ enum Phase {
     Stopping(Duration),
 }
 
+/// How often, and after what pauses, a process without a board says that it is ready.
+const READY_TRIES_MAX: u32 = 50;
+const READY_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
 /// The service manager, as far as there is one.
 pub struct Service {
     notifier: Option<Arc<Notifier>>,
@@ -66,6 +70,26 @@ impl Service {
     /// The agent stops, within so long.
     pub fn stopping(&self, within: Duration) {
         self.phase.send_replace(Phase::Stopping(within));
+    }
+
+    /// Tells it that a process listens which has no board to [`follow`](Self::follow), and would be ended for want of
+    /// a word within its `TimeoutStartSec`. Waits a little if too much waits to be read there.
+    pub async fn tell_ready(&self) {
+        let Some(notifier) = &self.notifier else { return };
+        for _ in 0..READY_TRIES_MAX {
+            if notifier.send("READY=1\n") {
+                return;
+            }
+            tokio::time::sleep(READY_AGAIN_AFTER).await;
+        }
+    }
+
+    /// Tells it that such a process stops.
+    pub fn tell_stopping(&self) {
+        if let Some(notifier) = &self.notifier {
+            // It told us to, as a rule, and knows.
+            let _ = notifier.send("STOPPING=1\n");
+        }
     }
 
     /// It ends by an error, which `systemctl status` then shows.

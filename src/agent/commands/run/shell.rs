@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::parts;
-use crate::admin::{self, Board, ControlSocket, Door, Facts, Listener, ProfileFacts};
+use crate::admin::{self, Board, ControlSocket, Door, Facts, Listener, ProfileFacts, Shown};
 use crate::config::{Config, ProfileConfig, loops_into};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::guarantee::Guarantee;
@@ -215,8 +215,8 @@ fn serve(listener: Listener, door: Door, board: &Arc<Board>, metrics: &Metrics, 
         Door::Admin => "admin",
         Door::Control => "control socket",
     };
-    let (board, metrics) = (board.clone(), metrics.clone());
-    tasks.spawn(Stage::Admin, name, |stop| admin::serve(listener, door, board, metrics, stop));
+    let shown = Shown::Agent(door, board.clone(), metrics.clone());
+    tasks.spawn(Stage::Admin, name, |stop| admin::serve(listener, shown, stop));
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::admin::SpoolStatus;
 use crate::drain::{self, Reason};
 use crate::gateway::{self, CameTo};
 use crate::intake::{self, Seen};
-use crate::metrics::{Limit, Metrics, Outcome, Passed, Rejected, Via};
+use crate::metrics::{Limit, Metrics, Outcome, Rejected, Via};
 use crate::spool;
 
 /// Counts what a way in tells.
@@ -96,12 +96,7 @@ impl spool::Counter for Counted {
 
 impl gateway::Counter for Counted {
     fn came_to(&self, what: CameTo) {
-        self.metrics.gateway(match what {
-            CameTo::Metered => Passed::Metered,
-            CameTo::Left => Passed::Left,
-            CameTo::Lost => Passed::Lost,
-            CameTo::Passed => Passed::Other,
-        });
+        self.metrics.gateway(what.into());
     }
 }
 
