@@ -66,7 +66,7 @@ pub enum KeyRefused {
     /// Its URL does not fit its file.
     #[error("the URL has more than {URL_BYTES_MAX} bytes, or others than visible ASCII")]
     UrlText,
-    /// There are [`KEYS_MAX`].
+    /// There are as many as may be.
     #[error("there are {KEYS_MAX} keys already: remove those that are not used any more from {}", .0.display())]
     TooMany(PathBuf),
     /// The disk refused it; the sender may offer it again.

@@ -152,8 +152,7 @@ impl Metrics {
         self.inner.delivery_duration[outcome as usize].observe(duration.as_secs_f64());
     }
 
-    /// The pace of an account, 0 if it is held to none, and its requests in flight. Accounts that
-    /// aren't configured are left out.
+    /// The pace of a configured account, 0 if it is held to none, and its requests in flight.
     pub fn set_pace(&self, account: &str, requests_per_second: f64, in_flight: u64) {
         if self.inner.accounts.iter().any(|known| known == account) {
             self.inner.pace.with_label_values(&[account]).set(requests_per_second);

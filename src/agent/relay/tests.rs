@@ -7,8 +7,7 @@ use std::time::Duration;
 use revenium_event::limits::BODY_BYTES_MAX;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::{Limits, Settings, serve};
 use crate::intake::tests::fake::{FakeQueue, Tally};
@@ -40,12 +39,12 @@ impl Rig {
 impl<Q: Queue> Rig<Q> {
     async fn before(queue: Arc<Q>, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, hosts) = (listener.local_addr().unwrap(), Vec::new());
+        let address = listener.local_addr().unwrap();
         let settings = Settings {
             tenants: Tenants::by_name([]),
             is_strict: false,
             token: None,
-            hosts,
+            hosts: Vec::new(),
             instance: "me".into(),
             limits,
         };
