@@ -24,6 +24,9 @@ START_WITHIN = 10.0
 DELIVER_WITHIN = 10.0
 VARIABLE = "REVENIUM_EXIT_WAIT_SECONDS"
 
+# What `flush` may take beyond its deadline, on a machine that is busy.
+FLUSH_SLACK = 5.0
+
 # What is read of an agent's words.
 SAID_BYTES_MAX = 64 << 10
 
@@ -100,7 +103,7 @@ def _deliver(carrier: "Carrier") -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=_start.environment(),
-            timeout=deadline / 1000 + 2,
+            timeout=deadline / 1000 + FLUSH_SLACK,
         )
         said, is_out = ended.stdout.decode(errors="replace").strip().splitlines(), ended.returncode == 0
     except (OSError, subprocess.TimeoutExpired) as error:
