@@ -7,13 +7,17 @@ use crate::batch::{self, Outcome};
 /// Longest line that is read, in bytes: a message's longest answer, many times over.
 const LINE_BYTES_MAX: usize = 16 << 20;
 
+/// Results that one piece of a body may bring: as many as a batch has calls at most. Compressed, a few bytes could be
+/// any number.
+const READ_MAX: usize = 100_000;
+
 /// Gathers lines.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     line: Vec<u8>,
     is_too_long: bool,
     read: Vec<Outcome>,
-    /// Lines that are no result, or could not be read.
+    /// Lines that are no result, or could not be read, or are too many.
     odd: u64,
 }
 
@@ -54,8 +58,8 @@ impl Results {
             self.odd += 1;
         } else if !self.line.trim_ascii().is_empty() {
             match batch::read(&self.line) {
-                Some(outcome) => self.read.push(outcome),
-                None => self.odd += 1,
+                Some(outcome) if self.read.len() < READ_MAX => self.read.push(outcome),
+                _ => self.odd += 1,
             }
         }
         self.line.clear();
@@ -88,6 +92,18 @@ mod tests {
             results.finish();
             assert_eq!(names(&mut results), (vec!["c".to_owned()], 0), "split at {at}");
         }
+    }
+
+    #[test]
+    fn more_results_in_a_piece_than_a_batch_has_are_counted_and_not_kept() {
+        let mut results = Results::default();
+        let body = "{\"custom_id\":\"a\",\"result\":{\"type\":\"expired\"}}\n".repeat(READ_MAX + 2);
+        results.push(body.as_bytes());
+        let (read, odd) = results.take();
+        assert_eq!((read.len(), odd), (READ_MAX, 2));
+        results.push(line("b").as_bytes());
+        results.finish();
+        assert_eq!(names(&mut results), (vec!["b".to_owned()], 0));
     }
 
     #[test]
