@@ -1,12 +1,13 @@
-//! What the real binary's gateway adds to a call, beside the same call without it.
+//! What the real binary's gateway adds to a call, beside the same call without it and, where nginx is installed, through it.
 //!
 //! The provider is a thread of this program that answers at once, a stream piece by piece as a model does, every
-//! half millisecond; calls with and without the gateway take turns. Of a stream each piece is timed, from its writing
+//! half millisecond; calls with and without a proxy take turns. Of a stream each piece is timed, from its writing
 //! to its reading.
 //! No agent is there, so events go to the spool. Marks: with one connection at most 0.1 ms more at the median and
 //! 0.3 ms at the 99th percentile, for JSON and for a stream; at 1,000 calls a second at most 1 ms more at the 99th.
 
 use std::io::{self, Read, Write};
+use std::iter;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::OnceLock;
@@ -14,11 +15,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::{Home, until};
+use nginx::Nginx;
 use support::table::{Table, marked, micros};
 use support::{Mode, folder, quantile};
 
 #[path = "../tests/support/mod.rs"]
 mod harness;
+#[path = "support/nginx.rs"]
+mod nginx;
 mod support;
 
 /// Between two pieces of a stream.
@@ -40,59 +44,73 @@ fn main() {
     let home = Home::new_in(dir.path());
     let provider = provider();
     let gateway = Gateway::start(&home, &provider);
+    let nginx = Nginx::start(dir.path(), &provider);
+    let mut ways = vec![Way { name: None, address: &gateway.address }];
+    ways.extend(nginx.as_ref().map(|nginx| Way { name: Some("through nginx"), address: &nginx.address }));
     println!("\ngateway: calls with it and without it in turns, us; added is the difference");
     let mut table = Table::new(&[
         "calls", "of", "bare p50", "p50", "added", "of mark", "bare p99", "p99", "added", "of mark",
     ]);
     for (name, is_stream) in [("JSON, one connection", false), ("pieces of a stream, one connection", true)] {
-        let (mut bare, mut with) = (Client::connect(&provider), Client::connect(&gateway.address));
-        let (mut took_bare, mut took_with) = (Vec::new(), Vec::new());
+        let mut clients: Vec<_> =
+            iter::once(&*provider).chain(ways.iter().map(|way| way.address)).map(Client::connect).collect();
+        let mut took = vec![Vec::new(); clients.len()];
         let count = if is_stream { count / 10 } else { count };
         // What is not warm yet does not count.
         for n in 0..count + 20 {
-            let (one, other) = (bare.call(is_stream), with.call(is_stream));
-            if n >= 20 {
-                took_bare.extend(one);
-                took_with.extend(other);
+            for (client, took) in clients.iter_mut().zip(&mut took) {
+                let one = client.call(is_stream);
+                if n >= 20 {
+                    took.extend(one);
+                }
             }
         }
-        table.row(&row(name, &took_bare, &took_with, (100.0, 300.0)));
+        for (way, with) in ways.iter().zip(&took[1..]) {
+            table.row(&way.row(name, &took[0], with, (100.0, 300.0)));
+        }
     }
-    let paced = |address: &str| {
-        let began = Instant::now() + Duration::from_millis(50);
-        let address = address.to_owned();
-        thread::scope(|scope| {
-            let threads: Vec<_> = (0..PACED)
-                .map(|k| {
-                    scope.spawn({
-                        let address = address.clone();
-                        move || {
-                            Client::connect(&address)
-                                .paced(began + Duration::from_secs(1) * k / CALLS_PER_SECOND, time)
-                        }
-                    })
-                })
-                .collect();
-            threads
-                .into_iter()
-                .flat_map(|thread| thread.join().expect("no client panics"))
-                .collect::<Vec<_>>()
-        })
-    };
-    let (bare, with) = (paced(&provider), paced(&gateway.address));
-    table.row(&row("JSON, 1,000 a second", &bare, &with, (1_000.0, 1_000.0)));
+    let bare = paced(&provider, time);
+    for way in &ways {
+        table.row(&way.row("JSON, 1,000 a second", &bare, &paced(way.address, time), (1_000.0, 1_000.0)));
+    }
     table.print();
+    if nginx.is_none() {
+        println!("  nginx is not here (Debian's package is nginx), so not beside it");
+    }
 }
 
-fn row(name: &str, bare: &[Duration], with: &[Duration], marks: (f64, f64)) -> Vec<String> {
-    let mut cells = vec![name.to_owned(), with.len().to_string()];
-    for (q, mark) in [(0.5, marks.0), (0.99, marks.1)] {
-        let (bare, with) = (quantile(bare, q), quantile(with, q));
-        let added = with.saturating_sub(bare);
-        cells.extend([micros(bare), micros(with), micros(added)]);
-        cells.push(marked(added.as_secs_f64() * 1e6 / mark, Some(1.0), true));
+/// [`PACED`] connections through `address` that share the pace for `time`; how long each call took.
+fn paced(address: &str, time: Duration) -> Vec<Duration> {
+    let began = Instant::now() + Duration::from_millis(50);
+    thread::scope(|scope| {
+        let one = |k| {
+            let at = began + Duration::from_secs(1) * k / CALLS_PER_SECOND;
+            scope.spawn(move || Client::connect(address).paced(at, time))
+        };
+        let threads: Vec<_> = (0..PACED).map(one).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no client panics")).collect()
+    })
+}
+
+/// What calls may go through.
+struct Way<'a> {
+    /// `None` is the gateway, which has marks to meet.
+    name: Option<&'a str>,
+    address: &'a str,
+}
+
+impl Way<'_> {
+    fn row(&self, name: &str, bare: &[Duration], with: &[Duration], marks: (f64, f64)) -> Vec<String> {
+        let mut cells = vec![self.name.unwrap_or(name).to_owned(), with.len().to_string()];
+        for (q, mark) in [(0.5, marks.0), (0.99, marks.1)] {
+            let (bare, with) = (quantile(bare, q), quantile(with, q));
+            let added = with.saturating_sub(bare);
+            cells.extend([micros(bare), micros(with), micros(added)]);
+            let of_mark = marked(added.as_secs_f64() * 1e6 / mark, Some(1.0), true);
+            cells.push(if self.name.is_none() { of_mark } else { String::new() });
+        }
+        cells
     }
-    cells
 }
 
 /// The real binary; ended with this value.

@@ -97,6 +97,14 @@ python_sdk() { # Revenium's and Anthropic's own packages, in a folder of their o
     echo "cannot install ${SDK[*]}: the tests in tests/sdk will fail"
 }
 
+proxy() { # What benches/gateway.rs compares with: unpacked, as the package of a server may start it.
+    local folder="$PWD/target/tools/nginx"
+    if [ -x "$folder/usr/sbin/nginx" ] || command -v nginx || ! command -v apt-get; then return; fi > /dev/null
+    say "unpacking nginx"
+    mkdir -p "$folder" && (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root nginx && dpkg -x nginx_*.deb . && rm nginx_*.deb) ||
+        echo "cannot have nginx: the gateway is measured without it beside"
+}
+
 node_packages() { # Anthropic's own packages for Node, in a folder of their own.
     local folder="$PWD/target/tools/node"
     [ -d "$folder/node_modules/@anthropic-ai/sdk" ] &&
@@ -136,6 +144,7 @@ need npm npm
 cargo_deb
 python_sdk
 node_packages
+proxy
 grafana_sdk
 
 check format cargo fmt --all --check
