@@ -88,9 +88,9 @@ fn what_is_wrong_in_the_configuration_is_told_and_the_rest_is_looked_at_all_the_
 #[test]
 fn a_look_that_never_ends_is_a_finding() {
     let (_sandbox, home) = healthy("");
-    std::fs::remove_file(home.path("key")).expect("removed");
+    std::fs::remove_file(home.path("config.toml")).expect("removed");
     // Whoever opens it waits for somebody to write.
-    let pipe = std::process::Command::new("mkfifo").arg(home.path("key")).status().expect("runs");
+    let pipe = std::process::Command::new("mkfifo").arg(home.path("config.toml")).status().expect("runs");
     assert!(pipe.success());
     let report = Report::of(&home, &[]);
     report.planted("config", "problem", &["could not be looked at within 5 s"]);
