@@ -3,6 +3,7 @@ gateway, the real one."""
 
 import asyncio
 import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -104,8 +105,10 @@ class Gateway:
     def __init__(self, folder: pathlib.Path, app: App, provider_url: str) -> None:
         ready = folder / "gateway.json"
         options = ["--socket", str(app.socket), "--provider-url", provider_url, "--ready-file", str(ready)]
+        # A data directory is one gateway's.
+        env = {**os.environ, "XDG_STATE_HOME": str(folder)}
         self._process = subprocess.Popen(
-            [BINARY, "gateway", "--listen", "127.0.0.1:0", *options], cwd=folder, stderr=subprocess.DEVNULL
+            [BINARY, "gateway", "--listen", "127.0.0.1:0", *options], cwd=folder, env=env, stderr=subprocess.DEVNULL
         )
         while not ready.exists():
             assert self._process.poll() is None
@@ -177,6 +180,20 @@ def test_a_gateway_meters_where_the_package_does_not(app: App, real: Real, gatew
     app.run("call()", ANTHROPIC_BASE_URL=gateway.url, REVENIUM_SELECTIVE_METERING="true")
     gateway.stop()
     assert [body["middlewareSource"].split("/")[0] for body in real.billed(2)] == ["revenium-gateway"] * 2
+
+
+@pytest.mark.parametrize("where", ["extra_headers", "default_headers"])
+def test_whose_call_it_is_in_headers_is_the_gateway_s_to_read(
+    app: App, real: Real, gateway: Gateway, where: str
+) -> None:
+    real.start()
+    headers = "{'X-Revenium-Organization-Name': 'acme'}"
+    made = {"extra_headers": "call(%s=%s)", "default_headers": "client = anthropic.Anthropic(%s=%s)\ncall()"}
+    app.run(made[where] % (where, headers), ANTHROPIC_BASE_URL=gateway.url)
+    gateway.stop()
+    (body,) = real.billed(1)
+    assert real.got().count("attempt") == 1
+    assert (body["middlewareSource"].split("/")[0], body["organizationName"]) == ("revenium-gateway", "acme")
 
 
 def test_behind_two_gateways_the_inner_one_meters_and_is_believed(

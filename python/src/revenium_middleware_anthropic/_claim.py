@@ -3,6 +3,7 @@
 A request's mark is a claim: this package meters the call, with its metadata, so a gateway that is next leaves it
 alone. An answer's is a fact: the call was metered, nearer to the provider, and that one counts. A provider's own host
 hears nothing of us, nor does a cloud whose requests are signed: whoever takes the mark out would break the signature.
+Nor is a call claimed whose headers tell the gateway whose it is: the gateway reads them, and nobody else.
 """
 
 from functools import lru_cache
@@ -26,12 +27,18 @@ def claim(client: Any, options: Any) -> None:
         # A batch's results have a URL of their own, which the provider named.
         url = str(options.url)
         host = urlsplit(url).hostname if "://" in url else client.base_url.host
+        given = options.headers if hasattr(options.headers, "keys") else {}
         # Clients of Amazon's sign what they send.
-        if not is_of_a_provider(host or "") and not hasattr(client, "aws_secret_key"):
-            given = options.headers
-            options.headers = {**(given if hasattr(given, "keys") else {}), MARK: _facts.MIDDLEWARE}
+        is_heard = not is_of_a_provider(host or "") and not hasattr(client, "aws_secret_key")
+        if is_heard and not any(_is_attribution(name) for name in [*given, *getattr(client, "_custom_headers", ())]):
+            options.headers = {**given, MARK: _facts.MIDDLEWARE}
     except Exception:
         _log.bug("claiming a call")
+
+
+def _is_attribution(given: Any) -> bool:
+    name = str(given).lower()
+    return name.startswith("x-revenium-") and name != MARK
 
 
 @lru_cache(maxsize=64)
