@@ -35,7 +35,9 @@ trap 'rm -rf "$stage"' EXIT
 mkdir -p "$output"
 
 # From a copy with modes of its own, as building leaves folders behind and a checkout's modes are its user's.
+# What one has left, setuptools would take for this one's.
 cp -r python "$stage/source"
+rm -rf "$stage"/source/{build,src/*.egg-info}
 find "$stage/source" -name __pycache__ -prune -exec rm -rf {} +
 chmod -R u=rwX,go=rX "$stage/source"
 # The oldest time that an archive can hold, which maturin takes by itself. A variable for it would make cargo build anew.
