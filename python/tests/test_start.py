@@ -266,7 +266,7 @@ def test_when_an_older_one_stays_nothing_is_said(app: App, installed: Installed,
 def test_where_the_agent_s_disk_goes_with_it_the_end_waits_for_delivery(
     app: App, installed: Installed, agent: Agent, is_spooled: bool
 ) -> None:
-    _ready(app, per_user=True, ephemeral=True)
+    _ready(app, per_user=True, ephemeral=True, control="/its/data/control.sock")
     if not is_spooled:
         agent.start()
     process = app.start("meter()")
@@ -283,6 +283,8 @@ def test_where_the_agent_s_disk_goes_with_it_the_end_waits_for_delivery(
     assert process.returncode == 0 and not any("WARNING" in line for line in _lines(err)), err
     (run,) = installed.runs("flush")
     assert run["args"][1] == "--deadline" and 5_000 < int(run["args"][2][: -len("ms")]) <= 10_000
+    # This agent and no other, wherever it has its data.
+    assert run["args"][3:] == ["--data-dir", "/its/data"]
     # Not before the agent had them all.
     assert run["spooled"] == [] and "REVENIUM_METERING_API_KEY" not in run["env"]
 
