@@ -85,6 +85,21 @@ fn an_agent_has_no_descriptor_of_whoever_started_it() {
 }
 
 #[test]
+fn an_older_agent_stays_if_the_newer_one_cannot_be_copied() {
+    let mine = Mine::new();
+    mine.start(&[]);
+    let first = mine.pid();
+    mine.say_version("0.0.9");
+    // As on a full disk: there is no room for it.
+    fs::remove_file(mine.copy("0.1.0")).expect("removed");
+    fs::create_dir_all(mine.copy("0.1.0").join("taken")).expect("made");
+    let ended = mine.start_in(&[AUTOSTART], &[]);
+    assert_eq!(ended.code, Some(74), "{ended:?}");
+    assert!(ended.stderr.contains("cannot copy this program"), "{}", ended.stderr);
+    assert_eq!(mine.running(), [first]);
+}
+
+#[test]
 fn an_older_agent_gives_way_and_a_newer_one_stays() {
     let mine = Mine::new();
     mine.start(&[]);

@@ -94,19 +94,25 @@ pub fn run(args: &StartArgs) -> Result<Exit, Failure> {
     let own = Version::parse(VERSION).ok_or_else(|| Failure::new(Exit::Bug, "its own version is none"))?;
     let at = |socket: &Path| format!("cannot use the agent at {}", socket.display());
     let before = Answering::at(socket).or_exit(Exit::Io, at(socket))?;
-    if let Some(before) = &before
-        && !before.give_way(&copies, &own).or_exit(Exit::Temporary, at(socket))?
-    {
+    let outdated = match &before {
+        Some(before) => before.outdated(&copies, &own).or_exit(Exit::Temporary, at(socket))?,
+        None => None,
+    };
+    if let (Some(before), None) = (&before, &outdated) {
         say(&Came::Running { socket, version: before.version() })?;
         return Ok(Exit::Ok);
     }
     let program = std::env::current_exe().or_exit(Exit::Io, "cannot find this program")?;
     let program = copies.of(&program, VERSION).or_exit(Exit::Io, "cannot copy this program")?;
+    // Only now: an older one is better than none.
+    if let Some(outdated) = &outdated {
+        outdated.end().or_exit(Exit::Temporary, at(socket))?;
+    }
     let launch = Launch { program, around: &handed, data_dir, socket, idle_end: args.idle_end };
     launch.up().map_err(|error| Failure { exit: error.exit(), error: error.into() })?;
     copies.remove_older(&own);
     let version = VERSION;
-    say(&match before {
+    say(&match outdated {
         Some(_) => Came::TakenOver { socket, version },
         None => Came::Started { socket, version },
     })?;
