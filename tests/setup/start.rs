@@ -85,6 +85,27 @@ fn an_agent_has_no_descriptor_of_whoever_started_it() {
 }
 
 #[test]
+fn signals_that_an_application_blocks_or_ignores_are_not_the_agents() {
+    let mine = Mine::new();
+    let program = env!("CARGO_BIN_EXE_revenium-agent");
+    let start = |signals: &str| -> Ended {
+        let mut command = mine.user.command("env", &[signals, program, "start"]);
+        command.envs([AUTOSTART]).output().expect("runs").into()
+    };
+    // As an application does that waits for its own end in a thread.
+    let ended = start("--block-signal=TERM");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    mine.kill(Signal::TERM);
+    mine.wait_ended();
+
+    // As one does that never waits for its children.
+    fs::create_dir_all(mine.socket()).expect("in its place");
+    let ended = start("--ignore-signal=CHLD");
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    assert!(ended.stderr.contains("exists and is not a socket"), "{}", ended.stderr);
+}
+
+#[test]
 fn an_older_agent_stays_if_the_newer_one_cannot_be_copied() {
     let mine = Mine::new();
     mine.start(&[]);

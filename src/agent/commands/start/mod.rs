@@ -32,6 +32,7 @@ use super::print;
 use crate::config::{Config, ConfigError, Flags, MACHINE_FILE, Surroundings, parse_duration};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::guarantee;
+use crate::inherited;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -76,6 +77,8 @@ enum Came<'a> {
 
 /// Starts one, if there should be one and is none.
 pub fn run(args: &StartArgs) -> Result<Exit, Failure> {
+    // The agent has them from here.
+    inherited::reset_signals();
     let around = Surroundings::of_process();
     // As the agent itself will see it.
     let handed = around.only(is_kept);
