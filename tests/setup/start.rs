@@ -199,12 +199,17 @@ fn root_and_users_beside_the_machines_agent_get_none() {
     assert_eq!(code(as_root.into()), "root");
 
     let start = mine.command(&[]);
-    let install =
-        "mount -t tmpfs t /run && mkdir /run/revenium && : > /run/revenium/agent.sock && exec \"$@\"";
-    let mut beside = Command::new("unshare");
-    beside.args(["--mount", "sh", "-ec", install, "sh"]).arg(start.get_program()).args(start.get_args());
-    beside.env_clear().envs(start.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    assert_eq!(code(beside.output().expect("runs").into()), "system_agent");
+    for install in [
+        "mount -t tmpfs t /run && mkdir /run/revenium && : > /run/revenium/agent.sock && exec \"$@\"",
+        // There are keys in it, so this user may not even look.
+        "mount -t tmpfs t /etc && mkdir -m 0 /etc/revenium-agent && : > /etc/revenium-agent/config.toml \
+         && exec \"$@\"",
+    ] {
+        let mut beside = Command::new("unshare");
+        beside.args(["--mount", "sh", "-ec", install, "sh"]).arg(start.get_program()).args(start.get_args());
+        beside.env_clear().envs(start.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        assert_eq!(code(beside.output().expect("runs").into()), "system_agent", "{install}");
+    }
     assert_eq!(names(&mine.user.path("home")), Vec::<String>::new());
 }
 

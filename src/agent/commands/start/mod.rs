@@ -139,7 +139,8 @@ fn may_not(around: &Surroundings, config: &Config) -> Result<Option<Reason>, Fai
         uid: around.uid,
         cgroup: fs::read_to_string("/proc/self/cgroup").unwrap_or_default(),
         socket: config.socket.path.clone(),
-        machine: machine.into_iter().find(|path| path.exists()),
+        // A folder that may not be looked into is there because of it.
+        machine: machine.into_iter().find(|path| path.try_exists().unwrap_or(true)),
         own_config: around.own_config().filter(|path| path.exists()),
         // What cannot be looked at is told of when it is used.
         network_fs: guarantee::network(&config.data_dir).ok().flatten(),
