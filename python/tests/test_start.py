@@ -203,6 +203,26 @@ def test_where_an_agent_is_that_does_not_take_us_none_is_started(app: App, insta
     assert "may not use %s" % app.socket in err
 
 
+def test_where_none_is_to_be_started_it_is_not_tried_again(app: App, installed: Installed) -> None:
+    installed.says(state="not_started", reason="this is a CI job", code="ci")
+    script = "from revenium_middleware_anthropic import _start\n_start.AGAIN_AFTER = 0.0\n"
+    script += "meter()\nassert revenium.flush()\nimport time\n(life,) = revenium._emitter._lives.values()\n"
+    script += "while not life.carrier.starter.outcome:\n    time.sleep(0.01)\n"
+    script += "meter()\nassert revenium.flush()\nmeter()\nassert revenium.flush()"
+    app.run(script)
+    assert len(installed.runs()) == 1
+
+
+def test_an_agent_that_does_not_say_its_version_is_told_without(app: App, installed: Installed, agent: Agent) -> None:
+    process = app.start("meter()")
+    installed.wait()
+    agent.start()
+    installed.says(json.dumps({"state": "running", "socket": str(app.socket), "version": None}))
+    _, err = process.communicate(timeout=60)
+    (line,) = _lines(err)
+    assert line.endswith(": revenium-agent runs for this user")
+
+
 def test_each_process_may_start_it(app: App, installed: Installed, agent: Agent) -> None:
     installed.says(state="not_started", reason="so", code="ci")
     app.run("meter()\nassert revenium.flush()\nchild = os.fork()\nif child == 0:\n    meter()\n    sys.exit()\nos.waitpid(child, 0)")
@@ -266,7 +286,7 @@ def test_when_an_older_one_stays_nothing_is_said(app: App, installed: Installed,
 def test_where_the_agent_s_disk_goes_with_it_the_end_waits_for_delivery(
     app: App, installed: Installed, agent: Agent, is_spooled: bool
 ) -> None:
-    _ready(app, per_user=True, ephemeral=True)
+    _ready(app, per_user=True, ephemeral=True, control="/its/data/control.sock")
     if not is_spooled:
         agent.start()
     process = app.start("meter()")
@@ -283,6 +303,8 @@ def test_where_the_agent_s_disk_goes_with_it_the_end_waits_for_delivery(
     assert process.returncode == 0 and not any("WARNING" in line for line in _lines(err)), err
     (run,) = installed.runs("flush")
     assert run["args"][1] == "--deadline" and 5_000 < int(run["args"][2][: -len("ms")]) <= 10_000
+    # This agent and no other, wherever it has its data.
+    assert run["args"][3:] == ["--data-dir", "/its/data"]
     # Not before the agent had them all.
     assert run["spooled"] == [] and "REVENIUM_METERING_API_KEY" not in run["env"]
 

@@ -175,10 +175,18 @@ impl Tasks {
         }
     }
 
-    /// Stops every stage, in order. Returns the names of tasks that had to be aborted.
-    pub async fn stop_all(mut self, deadlines: Deadlines) -> Vec<&'static str> {
-        let mut late = Vec::new();
+    /// Stops every stage, in order, and waits for `shut` once nothing more can come in. Returns the names of
+    /// tasks that had to be aborted.
+    pub async fn stop_all(
+        mut self,
+        deadlines: Deadlines,
+        shut: impl Future<Output = ()>,
+    ) -> Vec<&'static str> {
+        let (mut late, mut shut) = (Vec::new(), std::pin::pin!(shut));
         for stage in Stage::ALL {
+            if stage == Stage::Drain {
+                shut.as_mut().await;
+            }
             self.stop_stage(stage, deadlines.of(stage), &mut late).await;
         }
         late

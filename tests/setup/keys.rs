@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -100,6 +101,32 @@ fn what_waited_when_the_agent_was_killed_is_delivered_with_the_key_that_it_kept(
     let mut again = Application::connect(&mine, KEY, &sandbox.url());
     again.report("after");
     until("it is billed", || billed(&sandbox), |billed| billed.len() == 2);
+}
+
+#[test]
+fn what_comes_just_as_an_agent_ends_for_nobody_needs_it_is_delivered_all_the_same() {
+    let mine = Mine::new();
+    let sandbox = sandbox(&mine, "127.0.0.1:0");
+    let mut served = 0;
+    // Between the last look and the closed door, which is in the first moments after the card is gone.
+    for round in 0..40_u32 {
+        mine.start(&["--idle-end", "20ms"]);
+        while mine.card_path().exists() {
+            std::hint::spin_loop();
+        }
+        let gone = Instant::now();
+        while gone.elapsed() < round % 20 * Duration::from_micros(4) {
+            std::hint::spin_loop();
+        }
+        let event = format!("late-{round}");
+        let is_served = Application::report_once(&mine, KEY, &sandbox.url(), &event);
+        mine.wait_ended();
+        if is_served {
+            served += 1;
+            assert!(billed(&sandbox).contains_key(&event), "{event} waits in a log that nobody has open");
+        }
+    }
+    assert!(served > 0, "the moment was never met");
 }
 
 #[test]

@@ -142,6 +142,20 @@ impl Application {
         application
     }
 
+    /// Connects, hands the key over unasked and reports one use, all at once; whether the agent took it.
+    pub(crate) fn report_once(mine: &Mine, key: &str, url: &str, transaction: &str) -> bool {
+        let Ok(stream) = UnixStream::connect(mine.socket()) else { return false };
+        let mut stream = BufReader::new(stream);
+        let hello = format!(r#"{{"hello":{{"v":1,"profile":"{}"}}}}"#, profile_of(key));
+        let key = format!(r#"{{"key":{{"value":"{key}","url":"{url}"}}}}"#);
+        let event = completion("m").replacen('{', &format!("{{\"transactionId\":\"{transaction}\","), 1);
+        let mut answer = String::new();
+        stream.get_mut().write_all(format!("{hello}\n{key}\n{event}\n").as_bytes()).is_ok()
+            && stream.get_ref().shutdown(std::net::Shutdown::Write).is_ok()
+            && stream.read_line(&mut answer).is_ok()
+            && answer.starts_with("{\"ok\":true")
+    }
+
     pub(crate) fn say(&mut self, line: &str) {
         self.stream.get_mut().write_all(format!("{line}\n").as_bytes()).expect("taken");
     }

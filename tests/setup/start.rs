@@ -85,6 +85,42 @@ fn an_agent_has_no_descriptor_of_whoever_started_it() {
 }
 
 #[test]
+fn signals_that_an_application_blocks_or_ignores_are_not_the_agents() {
+    let mine = Mine::new();
+    let program = env!("CARGO_BIN_EXE_revenium-agent");
+    let start = |signals: &str| -> Ended {
+        let mut command = mine.user.command("env", &[signals, program, "start"]);
+        command.envs([AUTOSTART]).output().expect("runs").into()
+    };
+    // As an application does that waits for its own end in a thread.
+    let ended = start("--block-signal=TERM");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    mine.kill(Signal::TERM);
+    mine.wait_ended();
+
+    // As one does that never waits for its children.
+    fs::create_dir_all(mine.socket()).expect("in its place");
+    let ended = start("--ignore-signal=CHLD");
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    assert!(ended.stderr.contains("exists and is not a socket"), "{}", ended.stderr);
+}
+
+#[test]
+fn an_older_agent_stays_if_the_newer_one_cannot_be_copied() {
+    let mine = Mine::new();
+    mine.start(&[]);
+    let first = mine.pid();
+    mine.say_version("0.0.9");
+    // As on a full disk: there is no room for it.
+    fs::remove_file(mine.copy("0.1.0")).expect("removed");
+    fs::create_dir_all(mine.copy("0.1.0").join("taken")).expect("made");
+    let ended = mine.start_in(&[AUTOSTART], &[]);
+    assert_eq!(ended.code, Some(74), "{ended:?}");
+    assert!(ended.stderr.contains("cannot copy this program"), "{}", ended.stderr);
+    assert_eq!(mine.running(), [first]);
+}
+
+#[test]
 fn an_older_agent_gives_way_and_a_newer_one_stays() {
     let mine = Mine::new();
     mine.start(&[]);
@@ -163,12 +199,17 @@ fn root_and_users_beside_the_machines_agent_get_none() {
     assert_eq!(code(as_root.into()), "root");
 
     let start = mine.command(&[]);
-    let install =
-        "mount -t tmpfs t /run && mkdir /run/revenium && : > /run/revenium/agent.sock && exec \"$@\"";
-    let mut beside = Command::new("unshare");
-    beside.args(["--mount", "sh", "-ec", install, "sh"]).arg(start.get_program()).args(start.get_args());
-    beside.env_clear().envs(start.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    assert_eq!(code(beside.output().expect("runs").into()), "system_agent");
+    for install in [
+        "mount -t tmpfs t /run && mkdir /run/revenium && : > /run/revenium/agent.sock && exec \"$@\"",
+        // There are keys in it, so this user may not even look.
+        "mount -t tmpfs t /etc && mkdir -m 0 /etc/revenium-agent && : > /etc/revenium-agent/config.toml \
+         && exec \"$@\"",
+    ] {
+        let mut beside = Command::new("unshare");
+        beside.args(["--mount", "sh", "-ec", install, "sh"]).arg(start.get_program()).args(start.get_args());
+        beside.env_clear().envs(start.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        assert_eq!(code(beside.output().expect("runs").into()), "system_agent", "{install}");
+    }
     assert_eq!(names(&mine.user.path("home")), Vec::<String>::new());
 }
 

@@ -14,6 +14,7 @@ mod machine;
 mod package;
 mod purge;
 mod setup;
+mod start;
 mod stored;
 #[path = "../support/mod.rs"]
 mod support;

@@ -22,7 +22,7 @@ const SPAWNS: [(&str, &str); 11] = [
 
 /// Files with `unsafe` code.
 const UNSAFE: [(&str, &str); 3] = [
-    ("src/agent/inherited.rs", "closes the descriptors that a detached agent was started with"),
+    ("src/agent/inherited.rs", "closes descriptors and resets signals that an agent was started with"),
     ("src/agent/intake/peer.rs", "SO_PEERGROUPS and SO_PEERCRED, which no safe wrapper has, or has right"),
     ("src/agent/systemd/environment.rs", "owns descriptors passed by number, and unsets what passed them"),
 ];

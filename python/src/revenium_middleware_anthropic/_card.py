@@ -4,7 +4,7 @@ import json
 import os
 import re
 import stat
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from ._place import Place
 from ._version import __version__
@@ -16,6 +16,12 @@ CARD_BYTES_MAX = 64 << 10
 def is_ephemeral(place: Place) -> bool:
     """Whether what the agent there says to be durable is so only as long as this container or machine lives."""
     return _read(place).get("ephemeral") is True
+
+
+def data_dir(place: Place) -> Optional[str]:
+    """Where the agent there has its data, if it says so."""
+    control = _read(place).get("control")
+    return os.path.dirname(control) if isinstance(control, str) else None
 
 
 def is_older(place: Place) -> bool:

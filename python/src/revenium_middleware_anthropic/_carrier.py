@@ -190,7 +190,8 @@ class Carrier:
     def started(self, outcome: Outcome) -> bool:
         """Tells what came of it. Whether an agent is there."""
         if outcome.is_there:
-            _log.logger.info("revenium-agent %s %s", outcome.version, outcome.how)
+            version = " %s" % outcome.version if outcome.version else ""
+            _log.logger.info("revenium-agent%s %s", version, outcome.how)
         elif self.is_away:
             self._tell_away(outcome)
         return outcome.is_there

@@ -38,7 +38,7 @@ def settle(carrier: "Carrier") -> None:
     place = carrier.place if carrier.was_connected else _started(carrier)
     carrier.starter.leave()
     if place is not None and _card.is_ephemeral(place):
-        _deliver(carrier)
+        _deliver(carrier, place)
 
 
 def _started(carrier: "Carrier") -> Optional["Place"]:
@@ -83,7 +83,7 @@ def _ask(place: "Place", content: bytes, by: float) -> bytes:
     return said
 
 
-def _deliver(carrier: "Carrier") -> None:
+def _deliver(carrier: "Carrier", place: "Place") -> None:
     within = _within()
     program = _start.find_program() if within > 0 else None
     if program is None:
@@ -96,6 +96,10 @@ def _deliver(carrier: "Carrier") -> None:
         time.sleep(0.02)
     deadline = max(0, int((by - time.monotonic()) * 1000))
     command = [program, "flush", "--deadline", "%dms" % deadline]
+    data_dir = _card.data_dir(place)
+    if data_dir is not None:
+        # This agent's: a configuration may lead to another one.
+        command += ["--data-dir", data_dir]
     try:
         ended = subprocess.run(
             command,

@@ -35,7 +35,10 @@ class Outcome:
     def __init__(self, said: Dict[str, Any]) -> None:
         self.how = HOW.get(str(said.get("state")), "")
         self.is_there = bool(self.how)
-        self.version = str(said.get("version", ""))
+        # By what this process is, so that it would be told the same again.
+        self.is_final = said.get("state") == "not_started"
+        # An agent that a person started does not say it.
+        self.version = said.get("version")
         self.reason = str(said.get("reason", "it did not say why"))
 
 
@@ -123,6 +126,7 @@ class Starter:
         # Who ends its output is about to end.
         code = self._process.wait()
         self.outcome = _outcome(self._said.decode(errors="replace").splitlines(), code)
+        self.is_wanted = not self.outcome.is_final
 
 
 def _outcome(said: List[str], code: int) -> Outcome:

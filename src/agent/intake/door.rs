@@ -162,19 +162,21 @@ impl Door {
         refusal: Refusal,
     ) -> Turned {
         let mut turned = turn(event, identity, profile, minted, refusal);
-        if let Some(letter) = turned.letter.as_mut().filter(|letter| !self.knows(&letter.lane.profile)) {
-            letter.lane.profile = PROFILE_UNUSABLE.into();
+        if let Some(letter) = &mut turned.letter {
+            letter.lane.profile = self.kept_under(&letter.lane.profile);
         }
         turned
     }
 
-    /// Whether the profile is configured, or among the few strangers that may have a lane.
-    fn knows(&self, name: &str) -> bool {
-        if self.tenants.of_name(name).is_ok() {
-            return true;
+    /// The profile that has this name or key, else the name if it is among the few strangers that may have a lane.
+    fn kept_under(&self, name: &Arc<str>) -> Arc<str> {
+        if let Ok(profile) = self.tenants.of_name(name) {
+            return profile;
         }
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        strangers.contains(name) || (strangers.len() < STRANGERS_MAX && strangers.insert(name.to_owned()))
+        let is_one = strangers.contains(&**name)
+            || (strangers.len() < STRANGERS_MAX && strangers.insert(name.to_string()));
+        if is_one { name.clone() } else { PROFILE_UNUSABLE.into() }
     }
 
     fn unknown(&self, wanted: &str) -> Refusal {

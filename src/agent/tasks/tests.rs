@@ -16,7 +16,7 @@ const DEADLINES: Deadlines = Deadlines {
 /// What a signal does.
 async fn stop(mut tasks: Tasks) -> Vec<&'static str> {
     assert_eq!(tasks.run_until(async { "SIGTERM" }).await.expect("no task ended"), "SIGTERM");
-    tasks.stop_all(DEADLINES).await
+    tasks.stop_all(DEADLINES, async {}).await
 }
 
 async fn obedient(mut stop: Stop) -> TaskResult {
@@ -69,7 +69,7 @@ async fn the_first_unexpected_end_stops_everything_with_its_error() {
             }
         });
         let error = tasks.run_until(std::future::pending()).await.expect_err("ends with the error");
-        assert_eq!(tasks.stop_all(DEADLINES).await, Vec::<&str>::new());
+        assert_eq!(tasks.stop_all(DEADLINES, async {}).await, Vec::<&str>::new());
         assert_eq!(crate::chain(&error), message);
         was_stopped.try_recv().expect("the others were stopped in order");
     }

@@ -116,10 +116,17 @@ async fn live(
     };
     let cause = tasks.run_until(asked).await;
     // Whoever looks now must not take it for one that stays.
+    let shell = started.shell.clone();
     let _held = started.stopping();
     service.stopping(deadlines.sum() + THREADS_STOP_MAX);
+    let is_unneeded = cause.as_ref().is_ok_and(|cause| *cause == per_user::UNNEEDED);
+    let shut = async {
+        if is_unneeded {
+            per_user::deliver_the_last(&shell).await;
+        }
+    };
     tokio::select! {
-        late = tasks.stop_all(deadlines) => finish(cause, &late),
+        late = tasks.stop_all(deadlines, shut) => finish(cause, &late),
         signal = signals.next() => {
             warn!(signal, "stopped at once by another signal");
             Ok(Exit::Interrupted)

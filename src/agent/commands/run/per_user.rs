@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{Ready, Shell};
+use crate::desk::FlushRequest;
 use crate::inherited;
 
 /// Without anything to do for so long, it ends.
@@ -23,6 +24,13 @@ const IDLE_END: Duration = Duration::from_secs(600);
 
 /// How often it looks whether it has something to do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The word for its end when nobody needs it.
+pub(super) const UNNEEDED: &str = "nothing to do";
+
+/// For the delivery of what came just as it was about to end. What is left by then is in the log.
+const LAST_MAX: Duration = Duration::from_secs(10);
+const LOOK_LAST_EVERY: Duration = Duration::from_millis(20);
 
 /// A log of this size is moved aside, so both together have twice that at most, and a second's lines.
 const LOG_BYTES_MAX: u64 = 1 << 20;
@@ -114,9 +122,23 @@ pub(super) async fn idle(shell: &Shell, idle: Option<Duration>, is_detached: boo
         if is_busy {
             since = Instant::now();
         } else if since.elapsed() >= idle {
-            return "nothing to do";
+            return UNNEEDED;
         }
     }
+}
+
+/// What came after the last look, and was acknowledged, would wait for whoever starts the next agent.
+pub(super) async fn deliver_the_last(shell: &Shell) {
+    let deadline = Instant::now() + LAST_MAX;
+    while has_waiting(shell).await && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_LAST_EVERY).await;
+    }
+}
+
+/// As `flush` sees it, which follows the log to its end first.
+async fn has_waiting(shell: &Shell) -> bool {
+    let Some(desk) = shell.board.desk() else { return false };
+    desk.flush(FlushRequest { upto: None }).await.is_ok_and(|answer| !answer.waiting.is_empty())
 }
 
 /// Opens the log at `path`, for this user alone. One that is large is moved aside.

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,33 +54,47 @@ impl Answering {
         self.card.as_ref().map(|card| card.version.as_str())
     }
 
-    /// Ends it if it gives way to `version`; true once it has ended.
-    pub(super) fn give_way(&self, copies: &Copies, version: &Version) -> io::Result<bool> {
+    /// It, if it gives way to `version`.
+    pub(super) fn outdated(&self, copies: &Copies, version: &Version) -> io::Result<Option<Outdated>> {
         let own = rustix::process::geteuid().as_raw();
-        let Some(peer) = self.peer.as_ref().filter(|peer| peer.uid == own) else { return Ok(false) };
+        let Some(peer) = self.peer.as_ref().filter(|peer| peer.uid == own) else { return Ok(None) };
         let pid = peer.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        let Some(pid) = pid.filter(|_| self.is_older(version)) else { return Ok(false) };
+        let Some(pid) = pid.filter(|_| self.is_older(version)) else { return Ok(None) };
         // From here on it is this process and no later one of its number.
         let process = match pidfd_open(pid, PidfdFlags::empty()) {
-            Err(rustix::io::Errno::SRCH) => return Ok(true),
+            Err(rustix::io::Errno::SRCH) => return Ok(Some(Outdated { process: None })),
             opened => opened?,
         };
         // One that may not be looked at is of another container: not one of the copies here.
         let program = fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).unwrap_or_default();
-        if !copies.has(&program) {
-            return Ok(false);
-        }
-        pidfd_send_signal(&process, Signal::TERM)?;
-        let most = Timespec::try_from(END_MAX).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&most))? {
-            0 => Err(io::Error::new(io::ErrorKind::TimedOut, "it was asked to end and did not")),
-            _ => Ok(true),
-        }
+        Ok(copies.has(&program).then_some(Outdated { process: Some(process) }))
     }
 
     fn is_older(&self, version: &Version) -> bool {
         let card = self.card.as_ref().filter(|card| card.per_user);
         card.and_then(|card| Version::parse(&card.version)).is_some_and(|of| of < *version)
+    }
+}
+
+/// An agent that gives way.
+pub(super) struct Outdated {
+    /// `None`: it has ended by itself.
+    process: Option<OwnedFd>,
+}
+
+impl Outdated {
+    /// Ends it, and returns once it has ended.
+    pub(super) fn end(&self) -> io::Result<()> {
+        let Some(process) = &self.process else { return Ok(()) };
+        match pidfd_send_signal(process, Signal::TERM) {
+            Err(rustix::io::Errno::SRCH) => return Ok(()),
+            sent => sent?,
+        }
+        let most = Timespec::try_from(END_MAX).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&most))? {
+            0 => Err(io::Error::new(io::ErrorKind::TimedOut, "it was asked to end and did not")),
+            _ => Ok(()),
+        }
     }
 }
 

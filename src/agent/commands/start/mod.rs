@@ -32,6 +32,7 @@ use super::print;
 use crate::config::{Config, ConfigError, Flags, MACHINE_FILE, Surroundings, parse_duration};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::guarantee;
+use crate::inherited;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -76,6 +77,8 @@ enum Came<'a> {
 
 /// Starts one, if there should be one and is none.
 pub fn run(args: &StartArgs) -> Result<Exit, Failure> {
+    // The agent has them from here.
+    inherited::reset_signals();
     let around = Surroundings::of_process();
     // As the agent itself will see it.
     let handed = around.only(is_kept);
@@ -94,19 +97,25 @@ pub fn run(args: &StartArgs) -> Result<Exit, Failure> {
     let own = Version::parse(VERSION).ok_or_else(|| Failure::new(Exit::Bug, "its own version is none"))?;
     let at = |socket: &Path| format!("cannot use the agent at {}", socket.display());
     let before = Answering::at(socket).or_exit(Exit::Io, at(socket))?;
-    if let Some(before) = &before
-        && !before.give_way(&copies, &own).or_exit(Exit::Temporary, at(socket))?
-    {
+    let outdated = match &before {
+        Some(before) => before.outdated(&copies, &own).or_exit(Exit::Temporary, at(socket))?,
+        None => None,
+    };
+    if let (Some(before), None) = (&before, &outdated) {
         say(&Came::Running { socket, version: before.version() })?;
         return Ok(Exit::Ok);
     }
     let program = std::env::current_exe().or_exit(Exit::Io, "cannot find this program")?;
     let program = copies.of(&program, VERSION).or_exit(Exit::Io, "cannot copy this program")?;
+    // Only now: an older one is better than none.
+    if let Some(outdated) = &outdated {
+        outdated.end().or_exit(Exit::Temporary, at(socket))?;
+    }
     let launch = Launch { program, around: &handed, data_dir, socket, idle_end: args.idle_end };
     launch.up().map_err(|error| Failure { exit: error.exit(), error: error.into() })?;
     copies.remove_older(&own);
     let version = VERSION;
-    say(&match before {
+    say(&match outdated {
         Some(_) => Came::TakenOver { socket, version },
         None => Came::Started { socket, version },
     })?;
@@ -130,7 +139,8 @@ fn may_not(around: &Surroundings, config: &Config) -> Result<Option<Reason>, Fai
         uid: around.uid,
         cgroup: fs::read_to_string("/proc/self/cgroup").unwrap_or_default(),
         socket: config.socket.path.clone(),
-        machine: machine.into_iter().find(|path| path.exists()),
+        // A folder that may not be looked into is there because of it.
+        machine: machine.into_iter().find(|path| path.try_exists().unwrap_or(true)),
         own_config: around.own_config().filter(|path| path.exists()),
         // What cannot be looked at is told of when it is used.
         network_fs: guarantee::network(&config.data_dir).ok().flatten(),

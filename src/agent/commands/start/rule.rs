@@ -15,8 +15,10 @@ pub(super) const AUTOSTART: &str = "REVENIUM_AGENT_AUTOSTART";
 /// Nothing is metered.
 const DISABLED: &str = "REVENIUM_METERING_DISABLED";
 
-/// Variables that systems for continuous integration set, beside `CI`.
-const CI: [&str; 8] = [
+/// Variables that systems for continuous integration set, beside `CI`, which most do (Travis, Drone, Bitbucket,
+/// Semaphore, Heroku CI and those below down to CircleCI); Jenkins, TeamCity, CodeBuild, Azure Pipelines, Bamboo
+/// and GoCD do not. As <https://github.com/watson/ci-info/blob/master/vendors.json> knows them.
+const CI: [&str; 10] = [
     "GITHUB_ACTIONS",
     "GITLAB_CI",
     "BUILDKITE",
@@ -25,16 +27,27 @@ const CI: [&str; 8] = [
     "JENKINS_URL",
     "TEAMCITY_VERSION",
     "TF_BUILD",
+    "bamboo_planKey",
+    "GO_PIPELINE_LABEL",
 ];
 
-/// Variables that serverless platforms set: AWS Lambda, Google Cloud Run (services, jobs, functions), Azure
-/// Functions, Vercel, Netlify.
-const SERVERLESS: [&str; 8] = [
+/// Variables that serverless platforms set.
+///
+/// - AWS Lambda: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>
+/// - Google Cloud Run's services and functions, jobs, worker pools:
+///   <https://cloud.google.com/run/docs/container-contract#env-vars>; functions of the first generation have
+///   `FUNCTION_TARGET`: <https://cloud.google.com/functions/1stgendocs/configuring/env-var>
+/// - Google App Engine, standard: <https://cloud.google.com/appengine/docs/standard/python3/runtime>
+/// - Azure Functions: <https://learn.microsoft.com/azure/azure-functions/functions-app-settings>
+/// - Vercel: <https://vercel.com/docs/environment-variables/system-environment-variables>
+/// - Netlify: <https://docs.netlify.com/build/configure-builds/environment-variables/>
+const SERVERLESS: [&str; 9] = [
     "AWS_LAMBDA_FUNCTION_NAME",
     "K_SERVICE",
     "CLOUD_RUN_JOB",
+    "CLOUD_RUN_WORKER_POOL",
     "FUNCTION_TARGET",
-    "FUNCTION_NAME",
+    "GAE_ENV",
     "FUNCTIONS_WORKER_RUNTIME",
     "VERCEL",
     "NETLIFY",
@@ -179,6 +192,7 @@ mod tests {
     fn a_user_who_has_no_agent_gets_one() {
         assert_eq!(judged(|_| {}, &[]), Ok(None));
         assert_eq!(judged(|_| {}, &[("CI", "false"), ("INVOCATION_ID", "x")]), Ok(None));
+        assert_eq!(judged(|_| {}, &[("FUNCTION_NAME", "backup")]), Ok(None), "anybody's word");
     }
 
     /// What is found, variables, and the code of the reason.
@@ -187,14 +201,18 @@ mod tests {
     #[test]
     fn where_somebody_else_looks_after_processes_none_is_started() {
         let no_vars: &[(&str, &str)] = &[];
-        let cases: [Case<'_>; 12] = [
+        let cases: [Case<'_>; 16] = [
             (|found| found.uid = 0, no_vars, "root"),
             (|found| found.cgroup = "0::/system.slice/worker.service\n".to_owned(), no_vars, "systemd"),
             (|_| {}, &[("AWS_LAMBDA_FUNCTION_NAME", "f")], "serverless"),
             (|_| {}, &[("K_SERVICE", "s"), ("CI", "1")], "serverless"),
             (|_| {}, &[("FUNCTIONS_WORKER_RUNTIME", "python")], "serverless"),
+            (|_| {}, &[("CLOUD_RUN_WORKER_POOL", "p")], "serverless"),
+            (|_| {}, &[("GAE_ENV", "standard")], "serverless"),
             (|_| {}, &[("CI", "true")], "ci"),
             (|_| {}, &[("TF_BUILD", "True")], "ci"),
+            (|_| {}, &[("bamboo_planKey", "APP-BUILD")], "ci"),
+            (|_| {}, &[("GO_PIPELINE_LABEL", "7")], "ci"),
             (|found| found.machine = Some("/etc/revenium-agent/config.toml".into()), no_vars, "system_agent"),
             (|found| found.socket = SYSTEM_SOCKET.into(), no_vars, "system_agent"),
             (|found| found.own_config = Some("/home/a/config.toml".into()), no_vars, "own_configuration"),

@@ -3,6 +3,8 @@
 use revenium_event::Producer;
 
 use super::*;
+use crate::secret::Secret;
+use crate::tenant::fingerprint;
 
 const GOOD: &[u8] =
     br#"{"model":"claude-sonnet-4","provider":"Anthropic","inputTokenCount":1,"outputTokenCount":2}"#;
@@ -54,6 +56,20 @@ fn an_event_for_an_unknown_profile_is_refused_and_kept_under_that_name() {
         assert_eq!((note.reason, note.status), (DEAD_REASON_REFUSED_AT_INTAKE, 0));
         assert!(note.words.starts_with("profile: profile team-b"), "{}", note.words);
     }
+}
+
+#[test]
+fn a_refused_event_of_a_key_is_kept_with_the_profile_that_has_the_key() {
+    let none = tokio::sync::watch::channel(None).1;
+    let (_held, key) = tokio::sync::watch::channel(Some(Secret::new("hak_team")));
+    let profiles = vec![("default".into(), none), ("team-a".into(), key)];
+    let door = Door::new(Arc::new(Tenants::new(profiles, None, Vec::<&str>::new())));
+    let kept_under = |key: &[u8]| {
+        let turned = door.admit(b"{}", &Identity::Body, Some(&fingerprint(key)), &MINTED).unwrap_err();
+        turned.letter.unwrap().lane.profile.to_string()
+    };
+    assert_eq!(kept_under(b"hak_team"), "team-a");
+    assert_eq!(kept_under(b"hak_other"), fingerprint(b"hak_other"));
 }
 
 #[test]

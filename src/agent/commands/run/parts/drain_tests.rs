@@ -109,5 +109,5 @@ async fn a_claim_sends_what_waited_and_cuts_no_request_off() {
     assert_eq!(view().pauses.len(), 0, "{:?}", view().pauses);
     assert_eq!(sandbox.counts().attempts, 10, "what was on its way was not sent again");
     let stop = Deadlines { gateway: LONG, intake: LONG, drain: LONG, store: LONG, admin: LONG };
-    assert_eq!(tasks.stop_all(stop).await, Vec::<&str>::new());
+    assert_eq!(tasks.stop_all(stop, async {}).await, Vec::<&str>::new());
 }
