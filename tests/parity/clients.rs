@@ -34,7 +34,6 @@ pub(crate) fn python(home: &Home, how: &str, by: By, base: &str, way: &str) {
     command.env("PYTHONPATH", root().join("python/src")).env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("REVENIUM_AGENT_SOCKET", home.socket());
     command.env("METERED", if by == By::Gateway { "0" } else { "1" });
-    command.env("GATEWAY", if by == By::Package { "0" } else { "1" });
     run(command);
 }
 

@@ -70,12 +70,14 @@ pub(super) struct Passed {
     watch: Option<Watch>,
     /// Has an end once what passed last is metered, where that is waited for.
     metered: Option<oneshot::Receiver<()>>,
+    /// How it broke off. Passed on a turn later, as the connection is dropped then with what it has not written yet.
+    broken: Option<hyper::Error>,
     _busy: Busy,
 }
 
 impl Download {
     pub(super) fn passed(body: Incoming, watch: Option<Watch>, busy: Busy) -> Self {
-        Self::Passed(Box::new(Passed { body: Some(body), watch, metered: None, _busy: busy }))
+        Self::Passed(Box::new(Passed { body: Some(body), watch, metered: None, broken: None, _busy: busy }))
     }
 }
 
@@ -86,8 +88,21 @@ impl Passed {
             let _ = ready!(Pin::new(metered).poll(cx));
             self.metered = None;
         }
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
+        let frame = match ready!(Pin::new(body).poll_frame(cx)) {
+            Some(Err(error)) => {
+                if let Some(watch) = &mut self.watch {
+                    watch.end(Ended::Cut);
+                }
+                self.broken = Some(error);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            frame => frame,
+        };
         let Some(watch) = &mut self.watch else { return Poll::Ready(frame) };
         match &frame {
             Some(Ok(frame)) => {
@@ -97,8 +112,7 @@ impl Passed {
                     None => watch.end(Ended::Complete),
                 }
             }
-            Some(Err(_)) => watch.end(Ended::Cut),
-            None => watch.end(Ended::Complete),
+            _ => watch.end(Ended::Complete),
         }
         Poll::Ready(frame)
     }

@@ -17,9 +17,8 @@ if is_metered:
 
 def asking(kind):
     asked = f"{kind}/{way}"
-    more = {"extra_headers": {"x-revenium-trace-id": asked}} if os.environ.get("GATEWAY") == "1" else {}
-    if is_metered:
-        more["usage_metadata"] = {"trace_id": asked}
+    # In headers it is the gateway's to read, and then the package leaves the call to it.
+    more = {"usage_metadata": {"trace_id": asked}} if is_metered else {"extra_headers": {"x-revenium-trace-id": asked}}
     if kind.startswith("rich"):
         more["thinking"] = {"type": "enabled", "budget_tokens": 1024}
         more["tools"] = [{"type": "web_search_20250305", "name": "web_search"}]
