@@ -8,6 +8,7 @@ use std::io;
 
 use revenium_migrations::log_v1::{self as v1, Checkpoint, ChunkKind, Note, Notes};
 
+use crate::index::SegmentState;
 use crate::scan::{self, FIRST_CHUNK, Step, Until};
 use crate::segment::Pos;
 use crate::shared::{Listed, Shared, lock};
@@ -18,6 +19,11 @@ pub(crate) fn of_index(shared: &Shared) -> Option<Checkpoint> {
     let index = guard.as_ref().filter(|i| i.has_followed(0))?;
     let at = index.at();
     let table = lock(&shared.table);
+    // Its counts would miss the losses that are noted behind it, in a file that it does not know.
+    let has_vanished = |(o, s): (u64, &SegmentState)| s.live > 0 && !table.segments.contains_key(&o);
+    if index.segments().any(has_vanished) {
+        return None;
+    }
     let end = |listed: &Listed| if listed.segment.ordinal == table.active { 0 } else { end_of(listed) };
     Some(Checkpoint {
         ordinal: at.ordinal,

@@ -147,13 +147,16 @@ fn open(shared: &Arc<Shared>, anew: bool) -> Result<(), Doubt> {
     Ok(())
 }
 
-/// The last checkpoint in the log, without the segments that were retired since.
-fn latest_checkpoint(shared: &Shared) -> Result<Option<Checkpoint>, Doubt> {
+/// The last segment that may have been retired, and the last checkpoint in the log, without the segments that
+/// were retired since.
+fn latest_checkpoint(shared: &Shared) -> Result<(u64, Option<Checkpoint>), Doubt> {
     let ordinals: Vec<u64> = lock(&shared.table).segments.keys().rev().copied().collect();
     let latest = checkpoint::latest(ordinals.into_iter().filter_map(|o| shared.listed(o)), |_| ());
-    let Some(mut found) = latest.map_err(Doubt::Log)? else { return Ok(None) };
+    let Some(mut found) = latest.map_err(Doubt::Log)? else { return Ok((0, None)) };
     found.checkpoint.segments.retain(|(ordinal, _)| !found.retired.contains(ordinal));
-    Ok(Some(found.checkpoint))
+    // A later one may be damaged, but what said that segments were retired is not.
+    let retired_to = found.retired.iter().copied().fold(found.at.ordinal, u64::max);
+    Ok((retired_to, Some(found.checkpoint)))
 }
 
 /// Applies some chunks; true when the durable end is reached.
@@ -266,6 +269,7 @@ fn reach_end(shared: &Shared, index: &mut Index, (pos, chain): (Pos, Chain)) -> 
             "a segment's file is gone, with records that were needed"
         );
         shared.note(lost.into_iter().map(|(lane, seq)| Pending::Gone(Gone::Lost, lane, seq)));
+        shared.is_damaged.store(true, Ordering::Release);
     }
     let missing = index.take_missing();
     for note in &missing {

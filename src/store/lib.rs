@@ -11,7 +11,7 @@
 //!                    indexer: follows the log, some chunks a sled batch ─▶ claim
 //!                        │ applied
 //!                        ▼
-//!                    maintainer: checkpoints, retires, relocates     preparer: segments in advance
+//!                    maintainer: checkpoints, retires, relocates, restates     preparer: segments in advance
 //! ```
 //!
 //! The log is the truth: `file` (positioned I/O), `segment` (files), `chunk` (what a commit
@@ -35,6 +35,7 @@ mod quarantine;
 mod ranges;
 mod recover;
 mod relocate;
+mod restate;
 mod retire;
 mod scan;
 mod segment;

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use revenium_migrations::log_v1::{Note, Notes};
 
+use crate::recover::Hole;
 use crate::retire;
 use crate::segment::Pos;
 use crate::shared::{JobChunk, Listed, Shared, lock};
-use crate::{checkpoint, relocate};
+use crate::{checkpoint, relocate, restate};
 
 /// How often it looks without being woken.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -31,6 +32,10 @@ pub(crate) struct Maintainer {
     pub(crate) moved_to: Pos,
     /// A retired segment whose file could not be recycled: no other goes before it.
     pub(crate) left_behind: Option<Listed>,
+    /// Damage that was found when the store opened, and that nobody looked at since.
+    pub(crate) holes: Vec<Hole>,
+    /// When it could not be said again what damage took.
+    pub(crate) restate_failed: Option<Instant>,
 }
 
 impl Maintainer {
@@ -41,6 +46,18 @@ impl Maintainer {
             }
             drop(self.shared.space.wait(LOOK_EVERY, |s| std::mem::take(&mut s.wake_maintainer)));
         }
+        if self.shared.followed.lock().ready {
+            self.heed_damage();
+        }
+    }
+
+    fn heed_damage(&mut self) {
+        for Hole { ordinal, from, to } in std::mem::take(&mut self.holes) {
+            if let Some(listed) = self.shared.listed(ordinal) {
+                restate::met(&self.shared, &listed.segment, from, to);
+            }
+        }
+        restate::after_damage(self);
     }
 
     /// Everything that needs an index that has caught up.
@@ -55,6 +72,7 @@ impl Maintainer {
         if is_far && let Some(at) = self.write_checkpoint() {
             self.checkpoint_at = at;
         }
+        self.heed_damage();
         if let Some(sparse) = relocate::candidate(&self.shared) {
             relocate::survivors_of(self, &sparse);
         }

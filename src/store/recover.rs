@@ -71,7 +71,19 @@ pub(crate) struct Recovered {
     pub(crate) states: BTreeMap<String, Vec<u8>>,
     pub(crate) watermark: Watermark,
     pub(crate) highest_ordinal: u64,
+    /// Damage in the segments that were read.
+    pub(crate) holes: Vec<Hole>,
 }
+
+/// Damaged bytes within a segment.
+pub(crate) struct Hole {
+    pub(crate) ordinal: u64,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+/// More are met by whoever follows that segment.
+const HOLES_MAX: usize = 1024;
 
 /// Opens the log in `options.dir`.
 pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
@@ -99,7 +111,9 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     let mut table = list(live, mark);
     let mut dedup = Dedup::new(options.producers_max, options.producer_ranges_max, options.recent_keys_max);
     let mut states = BTreeMap::new();
-    let (mut end, mut chain) = walk(options, &mut table, mark, &mut dedup, &mut states).map_err(read)?;
+    let mut holes = Vec::new();
+    let walked = walk(options, &mut table, mark, (&mut dedup, &mut states), &mut holes);
+    let (mut end, mut chain) = walked.map_err(read)?;
     chain.next_seq = chain.next_seq.max(1);
     if let Some(mark) = mark.filter(|m| m.end >= end && m.crc != chain.crc) {
         // Acknowledged records are missing at the tail; the index tells how many.
@@ -150,7 +164,19 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
         .write(Mark { end, next_seq: chain.next_seq, crc: chain.crc })
         .and_then(|()| watermark.flush())
         .map_err(io_error("write the watermark in", dir))?;
-    Ok(Recovered { lock, table, prepared, active, header, tail, dedup, states, watermark, highest_ordinal })
+    Ok(Recovered {
+        lock,
+        table,
+        prepared,
+        active,
+        header,
+        tail,
+        dedup,
+        states,
+        watermark,
+        highest_ordinal,
+        holes,
+    })
 }
 
 fn io_error(what: &str, path: &Path) -> impl Fn(io::Error) -> OpenError + use<> {
@@ -273,8 +299,8 @@ fn walk(
     options: &Options,
     table: &mut Table,
     mark: Option<Mark>,
-    dedup: &mut Dedup,
-    states: &mut BTreeMap<String, Vec<u8>>,
+    (dedup, states): (&mut Dedup, &mut BTreeMap<String, Vec<u8>>),
+    holes: &mut Vec<Hole>,
 ) -> io::Result<(Pos, Chain)> {
     let opening = &options.opening;
     // Back to the latest checkpoint, to the beginning at most, and forth again.
@@ -314,6 +340,9 @@ fn walk(
                     end.offset = at.end();
                 }
                 Step::Hole(to) => {
+                    if holes.len() < HOLES_MAX {
+                        holes.push(Hole { ordinal: end.ordinal, from: end.offset, to });
+                    }
                     end.offset = to;
                     if let Some(mark) = mark.filter(|m| m.end == end) {
                         // What was flushed behind the watermark links to a chunk that is damaged.

@@ -5,6 +5,7 @@
 //! the old segment can go. What ended while they moved stays ended: the note of its end is kept
 //! for as long as any copy of it exists (`retire`), and a rebuild heeds it in either order.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -198,4 +199,6 @@ pub(crate) fn lose(shared: &Shared, at: Pos) {
         "records are lost to damage"
     );
     shared.note(lost.into_iter().map(|(lane, seq)| Pending::Gone(Gone::Lost, lane, seq)));
+    shared.is_damaged.store(true, Ordering::Release);
+    shared.wake_maintainer();
 }

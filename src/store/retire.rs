@@ -16,6 +16,7 @@ use crate::chunk::{self, ChunkAt};
 use crate::index::{Doubt, Index};
 use crate::maintainer::{self, Maintainer};
 use crate::prepare;
+use crate::restate;
 use crate::scan::{self, FIRST_CHUNK, Step};
 use crate::segment::{self, Pos};
 use crate::shared::{JobChunk, Listed, Shared, get, lock};
@@ -150,7 +151,10 @@ fn still_needed(maintainer: &Maintainer, listed: &Listed, going: &[u64]) -> io::
                     .map_err(|doubt| io::Error::other(doubt.to_string()))?;
                 offset = at.end();
             }
-            Step::Hole(to) => offset = to,
+            Step::Hole(to) => {
+                restate::met(&maintainer.shared, &listed.segment, offset, to);
+                offset = to;
+            }
             Step::End => return Ok(notes),
         }
     }
@@ -216,7 +220,7 @@ fn carry_chunk(
 }
 
 /// Notes as chunks that fit a commit.
-fn split(shared: &Shared, notes: Vec<Note>) -> Vec<JobChunk> {
+pub(crate) fn split(shared: &Shared, notes: Vec<Note>) -> Vec<JobChunk> {
     let bytes_max = shared.options.group_bytes_max() / 8;
     let mut chunks = Vec::new();
     let (mut part, mut bytes) = (Vec::new(), 0);
@@ -236,7 +240,7 @@ fn split(shared: &Shared, notes: Vec<Note>) -> Vec<JobChunk> {
 }
 
 /// Appends chunk after chunk; `None` if one could not be made durable.
-fn run_in_parts(shared: &Shared, chunks: Vec<JobChunk>) -> Option<Pos> {
+pub(crate) fn run_in_parts(shared: &Shared, chunks: Vec<JobChunk>) -> Option<Pos> {
     let mut end = None;
     for chunk in chunks {
         match shared.run_job(vec![chunk]) {

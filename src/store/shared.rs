@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     /// The name of the first thread that panicked.
     pub(crate) broken: watch::Sender<Option<&'static str>>,
     pub(crate) closing: AtomicBool,
+    /// Damage was met that may have taken notes of ends.
+    pub(crate) is_damaged: AtomicBool,
     /// The committer has written its last chunk.
     pub(crate) log_ended: AtomicBool,
 }
@@ -231,6 +233,7 @@ impl Shared {
             counters: Counters::default(),
             broken: watch::Sender::new(None),
             closing: AtomicBool::new(false),
+            is_damaged: AtomicBool::new(false),
             log_ended: AtomicBool::new(false),
         }
     }

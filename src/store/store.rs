@@ -101,6 +101,8 @@ impl Store {
             rebuilt_for_balance: false,
             moved_to: Pos::default(),
             left_behind: None,
+            holes: found.holes,
+            restate_failed: None,
         };
         let (for_indexer, for_preparer) = (shared.clone(), shared.clone());
         let failed = |source| OpenError::Io { what: "start a thread of the store".into(), source };

@@ -139,6 +139,10 @@ impl Index {
 
     /// The next chunk lies elsewhere: behind damage, or in another segment.
     pub(crate) fn go_to(&mut self, to: Pos) {
+        let left = self.at();
+        if let Some(rebuild) = self.rebuild.as_mut().filter(|_| to.ordinal > left.ordinal) {
+            rebuild.left_at = left;
+        }
         self.meta.ordinal = to.ordinal;
         self.meta.offset = to.offset;
     }
@@ -165,12 +169,12 @@ impl Index {
     }
 
     /// Begins a rebuild of an empty index from `first`, given what its segment's header says of the
-    /// chunk before, and the latest checkpoint.
+    /// chunk before, and what the latest checkpoint says.
     pub(crate) fn begin_rebuild(
         &mut self,
         first: Pos,
         link: Option<Chain>,
-        checkpoint: Option<v1::Checkpoint>,
+        (retired_to, checkpoint): (u64, Option<v1::Checkpoint>),
     ) -> Result<(), Doubt> {
         let checkpoint = checkpoint.unwrap_or_default();
         let count_from = Pos { ordinal: checkpoint.ordinal, offset: checkpoint.offset };
@@ -182,6 +186,7 @@ impl Index {
             count_from,
             // The first log of all begins with the first number.
             begins_blind: link.is_none() && (first.ordinal == 1 || count_from != Pos::default()),
+            retired_to,
             expected: checkpoint.segments.into_iter().map(|(ordinal, _)| ordinal).collect(),
             ..Rebuild::default()
         });
@@ -203,7 +208,10 @@ impl Index {
     /// damage; an index that has not followed them all cannot go on.
     pub(crate) fn segments_are_absent(&self, from: u64, to: u64) -> Result<bool, Doubt> {
         match &self.rebuild {
-            Some(rebuild) => Ok(!rebuild.expected.iter().any(|o| from < *o && *o < to)),
+            Some(rebuild) => {
+                let is_expected = rebuild.expected.iter().any(|o| from < *o && *o < to);
+                Ok(!is_expected && to - 1 <= rebuild.retired_to)
+            }
             None => Err(Doubt::Mismatch("segments went before it had followed them".into())),
         }
     }

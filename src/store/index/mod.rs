@@ -275,6 +275,16 @@ impl Index {
         Ok(entry.has(seq - base).then(|| entry.at.into()))
     }
 
+    /// Whether the record waits, in whatever lane.
+    pub(crate) fn waits(&self, seq: u64) -> Result<bool, Doubt> {
+        for lane in self.lanes.keys() {
+            if self.place_of(lane, seq)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Every record that waits or is dead in a chunk at such a place. Looks at all entries: for
     /// damage only.
     pub(crate) fn records_where(&self, place: impl Fn(Pos) -> bool) -> Result<Vec<(LaneName, u64)>, Doubt> {

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use revenium_migrations::INDEX_VERSION;
+use rustix::fs::FlockOperation;
 
 use super::schema::{self, Meta};
 use super::{Doubt, Index, decode};
 
 /// Long enough for gigabytes of index on a slow disk.
 const OPEN_SECONDS_MAX: u64 = 60;
+/// sled's threads take milliseconds to end.
+const HELD_WAIT_MAX: Duration = Duration::from_secs(2);
+const HELD_LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Opens the index in `dir`, whose newest folder is `index-N`; a new one if `anew`, if there is
 /// none, or if the one there does not open.
@@ -71,6 +75,7 @@ fn open_within_limit(path: &Path, cache_bytes: u64) -> Result<Index, Doubt> {
 
 fn open_now(path: &Path, cache_bytes: u64) -> Result<Index, Doubt> {
     remove_half_made_snapshots(path);
+    wait_until_released(path);
     let db = sled::Config::new()
         .path(path)
         .cache_capacity(cache_bytes)
@@ -101,6 +106,18 @@ fn open_now(path: &Path, cache_bytes: u64) -> Result<Index, Doubt> {
     };
     index.load()?;
     Ok(index)
+}
+
+/// sled lets go of its files some time after its last handle is dropped, and refuses what is still locked: a
+/// store that was closed and is opened again in the same process would make its index anew for nothing. What
+/// holds them longer than that is not waited for.
+fn wait_until_released(path: &Path) {
+    let Ok(file) = std::fs::File::open(path.join("db")) else { return };
+    let deadline = Instant::now() + HELD_WAIT_MAX;
+    let is_held = || rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
+    while is_held() && Instant::now() < deadline {
+        std::thread::sleep(HELD_LOOK_EVERY);
+    }
 }
 
 /// sled 0.34.7 refuses to open beside a snapshot that a kill interrupted; the rename that never

@@ -22,6 +22,8 @@ pub(crate) struct Rebuild {
     pub(crate) begins_blind: bool,
     /// Where the last chunk that was met ends.
     pub(crate) met_to: Pos,
+    /// Where the segment before the one that is followed now was left.
+    pub(crate) left_at: Pos,
     /// Missing numbers around `count_from`: the first of them had been counted, the others had not.
     pub(crate) straddles: Option<(u64, u64)>,
     /// First numbers of the chunks met, so that a moved record is told from a settled one.
@@ -32,6 +34,9 @@ pub(crate) struct Rebuild {
     pub(crate) died: HashMap<u64, Dead>,
     /// Segments that the checkpoint knew and nothing retired since: their absence is damage.
     pub(crate) expected: HashSet<u64>,
+    /// The last segment that may have been retired. A checkpoint goes with every retirement, so what is absent
+    /// behind the last one is damage.
+    pub(crate) retired_to: u64,
     /// Whether any link between two chunks was broken: what was between them is gone, notes too.
     pub(crate) is_damaged: bool,
 }
@@ -121,7 +126,9 @@ impl Rebuild {
     /// Numbers are missing before `at`. Whether all of them had been counted.
     pub(crate) fn meets_gap(&mut self, first: u64, after: u64, at: Pos) -> bool {
         self.is_damaged = true;
-        let counted = at <= self.count_from;
+        // A segment's end and the beginning of the next are the same place of the log.
+        let ends_there = self.left_at == self.count_from && self.met_to < self.count_from;
+        let counted = at <= self.count_from || ends_there;
         if !counted && self.met_to < self.count_from {
             self.straddles = Some((first, after));
         }

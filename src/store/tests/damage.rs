@@ -295,3 +295,47 @@ fn an_index_that_is_still_held_is_made_anew_beside_it() {
     let stats = store.stats();
     assert_eq!((bodies(&store).len(), lost(&store), stats.imbalance, stats.index_rebuilds), (30, 0, 0, 1));
 }
+
+/// A store that was closed and is opened again at once finds its own index held; that is no doubt.
+#[test]
+fn an_index_that_is_held_for_a_moment_is_waited_for() {
+    let dir = filled(30, false);
+    let first = newest_index(dir.path()).unwrap();
+    let held = std::fs::File::open(first.join("db")).unwrap();
+    held.lock().unwrap();
+    let store = Store::open(small(dir.path(), None)).unwrap();
+    for i in 0..50 {
+        append(&store, vec![record(0, &format!("while it is held {i}"), "new")]).unwrap();
+    }
+    drop(held);
+    assert!(store.wait_ready(LONG));
+    assert_eq!(newest_index(dir.path()), Some(first));
+    assert_eq!((bodies(&store).len(), store.stats().index_rebuilds), (31, 0));
+}
+
+/// The notes of the ends are gone, and only the index that had followed them knew.
+#[test]
+fn what_had_ended_stays_ended_when_the_notes_of_it_are_damaged_and_the_index_is_made_anew() {
+    let dir = filled(20, false);
+    let store = open(dir.path());
+    for record in store.claim(&lane(0), End::Oldest, 12, 0).unwrap() {
+        store.settle(record.seq, Settlement::Delivered);
+    }
+    assert!(store.wait_settled(LONG));
+    append(&store, vec![record(0, "after", "what came after the ends")]).unwrap();
+    drop(store);
+    let path = &segments(dir.path())[0];
+    let mut bytes = std::fs::read(path).unwrap();
+    let notes: Vec<usize> = chunks(&bytes).filter(|at| bytes[at + 5] == 3).collect();
+    notes.iter().for_each(|at| bytes[at + 20] ^= 0x10);
+    assert!(!notes.is_empty());
+    std::fs::write(path, bytes).unwrap();
+    for index_is_there in [true, false, false] {
+        if !index_is_there {
+            remove_index(dir.path());
+        }
+        let store = open(dir.path());
+        assert_eq!((bodies(&store).len(), lost(&store)), (9, 0), "the index is there: {index_is_there}");
+        assert_eq!(store.stats().imbalance, 0);
+    }
+}

@@ -86,13 +86,11 @@ fn any_two_blocks_that_changed_places_cost_what_lay_there_and_are_counted() {
 }
 
 #[test]
-#[ignore = "TODO(#6): with its index whole, now and then the ledger is off, or the next start counts otherwise"]
 fn a_log_file_cut_off_at_any_block_costs_what_lay_behind_and_is_counted() {
     sweep("cut files", |specimen| everywhere(specimen, |file, at| Damage::Cut { file, at }));
 }
 
 #[test]
-#[ignore = "TODO(#6): with its index whole, now and then the ledger is off, or the next start counts otherwise"]
 fn any_log_file_that_is_gone_costs_what_lay_there_and_is_counted() {
     sweep("missing files", |specimen| (0..specimen.logs()).map(|file| Damage::Missing { file }).collect());
 }

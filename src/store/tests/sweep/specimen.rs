@@ -143,10 +143,21 @@ impl Specimen {
         goes_on(&store, &self.bodies)?;
         store.close();
         drop(store);
-        let store = open(dir)?;
-        let again = (holds(&store, &self.bodies)?.len(), counted(&store)?);
-        if again != (held.len(), lost) {
-            return Err(format!("held and lost were {:?} and are {again:?}", (held.len(), lost)));
+        // The next open says the same, and so does an index that is made anew.
+        for made_anew in [false, true] {
+            if made_anew {
+                remove_index(dir);
+            }
+            let store = open(dir)?;
+            let again = (holds(&store, &self.bodies)?.len(), counted(&store)?);
+            if again != (held.len(), lost) {
+                let was = (held.len(), lost);
+                return Err(format!(
+                    "held and lost were {was:?} and are {again:?}, index made anew: {made_anew}"
+                ));
+            }
+            store.close();
+            drop(store);
         }
         Ok(())
     }
