@@ -1,7 +1,22 @@
 //! Chance that can be repeated: splitmix64.
 
+use std::env;
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The number in a variable of the environment, if it is set.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// Where chance begins: in a variable of the environment, else by the clock.
+pub(crate) fn seed(name: &str) -> u64 {
+    number(name).unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        now.as_secs() ^ u64::from(now.subsec_nanos()) << 32
+    })
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct Dice(u64);

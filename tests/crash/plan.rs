@@ -1,9 +1,9 @@
 //! What a storm does, drawn before anything happens.
 
 use std::env;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use crate::dice::Dice;
+use crate::dice::{self, Dice};
 use crate::upstream::Weather;
 
 const ROUNDS: u64 = 25;
@@ -51,17 +51,9 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn from_environment() -> Self {
-        let number = |name| {
-            let text = env::var(name).ok()?;
-            Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
-        };
-        let clock = || {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-            now.as_secs() ^ u64::from(now.subsec_nanos()) << 32
-        };
         Self {
-            seed: number("REVENIUM_CRASH_SEED").unwrap_or_else(clock),
-            rounds: number("REVENIUM_CRASH_ROUNDS").unwrap_or(ROUNDS),
+            seed: dice::seed("REVENIUM_CRASH_SEED"),
+            rounds: dice::number("REVENIUM_CRASH_ROUNDS").unwrap_or(ROUNDS),
             keeps_all: env::var_os("REVENIUM_CRASH_KEEP").is_some(),
         }
     }

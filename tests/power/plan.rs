@@ -1,8 +1,8 @@
 //! How much is cut, and where chance begins.
 
-use std::env;
 use std::io::{self, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::dice;
 
 const ROUNDS: u64 = 150;
 
@@ -14,17 +14,9 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn from_environment() -> Self {
-        let number = |name| {
-            let text = env::var(name).ok()?;
-            Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
-        };
-        let clock = || {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-            now.as_secs() ^ u64::from(now.subsec_nanos()) << 32
-        };
         let plan = Self {
-            seed: number("REVENIUM_POWER_SEED").unwrap_or_else(clock),
-            rounds: number("REVENIUM_POWER_ROUNDS").unwrap_or(ROUNDS),
+            seed: dice::seed("REVENIUM_POWER_SEED"),
+            rounds: dice::number("REVENIUM_POWER_ROUNDS").unwrap_or(ROUNDS),
         };
         let Self { seed, rounds } = plan;
         let _ =
