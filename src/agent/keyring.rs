@@ -7,9 +7,9 @@
 //! replaces it. Never printed, and a key that is refused is not kept anywhere.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,6 +21,7 @@ use crate::keys::{self, KeyError};
 use crate::secret::Secret;
 use crate::tenant::fingerprint;
 use crate::upstream::{Base, BaseError};
+use crate::whole;
 
 /// Longest URL, in bytes: with the longest key it fits what is read of a file with a secret.
 const URL_BYTES_MAX: usize = 400;
@@ -107,7 +108,7 @@ impl Keyring {
         for entry in fs::read_dir(&dir)?.take(2 * KEYS_MAX) {
             let path = entry?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            if name.ends_with(UNFINISHED) {
+            if name.starts_with(whole::UNFINISHED) {
                 let _ = fs::remove_file(&path);
                 continue;
             }
@@ -150,7 +151,7 @@ impl Keyring {
         if !is_known && count >= KEYS_MAX {
             return Err(KeyRefused::TooMany(self.dir.clone()));
         }
-        write(&self.dir, profile, &kept)
+        write(&self.dir.join(profile), &kept)
             .map_err(|source| KeyRefused::Io { dir: self.dir.clone(), source })?;
         let (key, url) = (kept.key.masked(), kept.url.clone());
         info!(profile, key, url, "a key was handed over");
@@ -158,9 +159,6 @@ impl Keyring {
         Ok(())
     }
 }
-
-/// How the names of files end that are being written.
-const UNFINISHED: &str = ".new";
 
 fn is_own(uid: u32) -> bool {
     uid == rustix::process::geteuid().as_raw()
@@ -187,14 +185,8 @@ fn read(path: &Path, profile: &str) -> Result<Kept, KeyRefused> {
     check(profile, lines.next().unwrap_or_default(), lines.next())
 }
 
-fn write(dir: &Path, name: &str, kept: &Kept) -> io::Result<()> {
-    let new = dir.join(format!("{name}{UNFINISHED}"));
-    let _ = fs::remove_file(&new);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    for line in [Some(kept.key.reveal()), kept.url.as_deref()].into_iter().flatten() {
-        writeln!(file, "{line}")?;
-    }
-    file.sync_all()?;
-    fs::rename(&new, dir.join(name))?;
-    File::open(dir)?.sync_all()
+fn write(path: &Path, kept: &Kept) -> io::Result<()> {
+    let lines = [Some(kept.key.reveal()), kept.url.as_deref()].into_iter().flatten();
+    let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+    whole::write(path, 0o600, &mut text.as_bytes())
 }

@@ -31,6 +31,7 @@ pub(crate) mod undelivered;
 pub mod upstream;
 pub(crate) mod user;
 pub mod web;
+mod whole;
 
 /// An error and its causes in one line, as it is printed and logged: `what: why: why`.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

@@ -6,7 +6,7 @@
 //! Its log is what standard error was opened as; it is moved aside before it grows beyond [`LOG_BYTES_MAX`].
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::{Ready, Shell};
 use crate::desk::FlushRequest;
-use crate::inherited;
+use crate::{inherited, whole};
 
 /// Without anything to do for so long, it ends.
 const IDLE_END: Duration = Duration::from_secs(600);
@@ -78,11 +78,7 @@ impl Shown {
             per_user: true,
             ephemeral,
         };
-        let new = path.with_extension("json.new");
-        let _ = fs::remove_file(&new);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        writeln!(file, "{}", serde_json::to_string(&card)?)?;
-        fs::rename(&new, &path)?;
+        whole::write(&path, 0o600, &mut (serde_json::to_string(&card)? + "\n").as_bytes())?;
         Ok(Self { path })
     }
 }

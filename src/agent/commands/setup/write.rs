@@ -1,12 +1,12 @@
-//! Writes a file whole or not at all.
-//!
-//! Under a temporary name beside it, with its mode from the beginning, flushed, renamed, and its folder
-//! flushed. What somebody else wrote is kept, unless it is to be replaced; then it stays under another name.
+//! Puts a file into place, whole or not at all. What somebody else wrote is kept, unless it is to be replaced; then it
+//! stays under another name.
 
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::whole;
 
 /// Most backups of one file.
 const BACKUPS_MAX: u32 = 100;
@@ -67,16 +67,16 @@ pub(super) fn put(path: &Path, mode: u32, content: &[u8], if_other: IfOther) -> 
         (Put::Written, _) => {}
         (Put::Kept, IfOther::BackUp) => {
             let backup = back_up(path).map_err(failed)?;
-            place(path, mode, &mut &*content).map_err(failed)?;
+            whole::write(path, mode, &mut &*content).map_err(failed)?;
             return Ok(Put::Replaced(Some(backup)));
         }
         (Put::Kept, IfOther::Replace) => {
-            place(path, mode, &mut &*content).map_err(failed)?;
+            whole::write(path, mode, &mut &*content).map_err(failed)?;
             return Ok(Put::Replaced(None));
         }
         (found, _) => return Ok(found),
     }
-    place(path, mode, &mut &*content).map_err(failed)?;
+    whole::write(path, mode, &mut &*content).map_err(failed)?;
     Ok(Put::Written)
 }
 
@@ -94,17 +94,6 @@ pub(super) fn make_folder(path: &Path, is_private: bool) -> Result<(), PutError>
 
 fn mode_of(path: &Path) -> io::Result<u32> {
     Ok(fs::metadata(path)?.permissions().mode() & 0o7777)
-}
-
-fn place(path: &Path, mode: u32, content: &mut dyn Read) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::Builder::new().prefix(".revenium-").tempfile_in(dir)?;
-    io::copy(content, &mut file)?;
-    file.flush()?;
-    file.as_file().set_permissions(Permissions::from_mode(mode))?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(dir)?.sync_all()
 }
 
 /// Gives the file a second name, under which it stays when it is replaced.

@@ -4,12 +4,13 @@
 //! another name, flushed and renamed, and one that is there is compared before it is run. Copies of older
 //! versions go once nobody runs them; what else is there is left alone.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::version::Version;
+use crate::whole;
 
 /// The program's name.
 const NAME: &str = "revenium-agent";
@@ -40,16 +41,7 @@ impl Copies {
             return Ok(copy);
         }
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let new = dir.join(".new");
-        let _ = fs::remove_file(&new);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        io::copy(&mut File::open(program)?, &mut file)?;
-        file.sync_all()?;
-        fs::set_permissions(&new, Permissions::from_mode(0o700))?;
-        // A program that is open for writing cannot be run.
-        drop(file);
-        fs::rename(&new, &copy)?;
-        File::open(&dir)?.sync_all()?;
+        whole::write(&copy, 0o700, &mut File::open(program)?)?;
         Ok(copy)
     }
 
