@@ -1,6 +1,7 @@
 //! What goes through is what was sent: the same exchange with and without the gateway between.
 
 use std::io::Write;
+use std::net::Shutdown;
 use std::sync::mpsc;
 
 use crate::client::{Answer, Client};
@@ -226,6 +227,24 @@ fn a_piece_of_an_answer_is_passed_on_before_the_next_one_is_there() {
     }
     assert!(client.answer(false).is_whole);
     assert_eq!(gateway.metered(&home).len(), 1);
+}
+
+#[test]
+fn what_came_before_an_answer_broke_off_is_passed_on_and_does_not_look_whole() {
+    let home = Home::new();
+    // Piece and end arrive together, more often than not.
+    let provider = Provider::start(|_, stream| {
+        let said = [provider::STREAM, &provider::message_start("msg_1", 9), &provider::delta("one")].concat();
+        stream.write_all(&said).is_ok() && stream.shutdown(Shutdown::Both).is_err()
+    });
+    let gateway = Gateway::start(&home, &provider);
+    for n in 0..100 {
+        let mut client = gateway.client();
+        client.post("", r#"{"model":"m","stream":true}"#);
+        let answer = client.answer(false);
+        assert!(answer.text().contains("one") && !answer.is_whole, "call {n}: {}", answer.text());
+    }
+    assert_eq!(gateway.metered(&home).len(), 100);
 }
 
 #[test]
