@@ -1,4 +1,5 @@
-//! What the real binary's gateway adds to a call, beside the same call without it and, where nginx is installed, through it.
+//! What the real binary's gateway adds to a call, beside the same call without it and, where nginx is installed,
+//! through it.
 //!
 //! The provider is a thread of this program that answers at once, a stream piece by piece as a model does, every
 //! half millisecond; calls with and without a proxy take turns. Of a stream each piece is timed, from its writing

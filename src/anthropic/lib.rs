@@ -1,9 +1,10 @@
 //! From what Anthropic's API said about a call to the event that is billed.
 //!
-//! A client, a gateway or a middleware gathers the facts of a call: of a body in one piece by
-//! [`Response::read`], of a stream by [`Stream`], of a batch's results by [`batch::read`], or of an SDK's
-//! objects by itself. Who stands between the two sides and sees bytes pass reads them by [`Asked`] and [`Answer`]. It writes them as a [`Call`], a line of JSON ([`call`] has the format). The agent
-//! makes events of it ([`freeze()`]). [`Route`] says what is metered at all.
+//! A client, a gateway or a middleware gathers the facts of a call: of a body in one piece by [`Response::read`],
+//! of a stream by [`Stream`], of a batch's results by [`batch::read`], or of an SDK's objects by itself. Who
+//! stands between the two sides and sees bytes pass reads them by [`Asked`] and [`Answer`]. It writes them as a
+//! [`Call`], a line of JSON ([`call`] has the format). The agent makes events of it ([`freeze()`]). [`Route`]
+//! says what is metered at all.
 //!
 //! Pure: no clock, no I/O, no async; time is an argument. Every input has an outcome, and none a panic. What is
 //! kept of a body or stream is bounded. Amounts are copied as digits.

@@ -26,17 +26,18 @@
 //! does; one added *after* it sees each attempt, and a `529` that is followed by a `200` is a record of an error without
 //! tokens beside the call's own, as with the gateway. What is billed is the same.
 //!
-//! **One layer meters**: an answer with [`METERED`](revenium_anthropic::METERED) was metered by a gateway on its way, and is
-//! left alone; so is a request with it, which somebody else has claimed; so are requests that pass a second layer of
-//! this kind in the same client. What [`Metadata`] says is not known to a gateway: say it in `x-revenium-*` fields there.
+//! **One layer meters**: an answer with [`METERED`](revenium_anthropic::METERED) was metered by a gateway on its
+//! way, and is left alone; so is a request with it, which somebody else has claimed; so are requests that pass a
+//! second layer of this kind in the same client. What [`Metadata`] says is not known to a gateway: say it in
+//! `x-revenium-*` fields there.
 //!
 //! **Compressed answers**: with reqwest's features `gzip`, `brotli`, `deflate` or `zstd` they are decompressed before they
 //! come here. An application that asks for a coding by a field of its own, and decompresses by itself, gets its bytes as
 //! they came; then nothing is known of the call but that it was made, and it is a record of an error without tokens;
 //! of a batch's results nothing is known at all. A warning says so.
 //!
-//! Not here: Bedrock's streams, which are framed otherwise (a warning says so, too); prompts; blocking clients, which take no layers. Version 0.1 is for
-//! reqwest 0.12 with `reqwest-middleware` 0.4.
+//! Not here: Bedrock's streams, which are framed otherwise (a warning says so, too); prompts; blocking clients,
+//! which take no layers. Version 0.1 is for reqwest 0.12 with `reqwest-middleware` 0.4.
 
 mod body;
 mod metadata;

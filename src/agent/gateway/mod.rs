@@ -10,8 +10,9 @@
 //! spool file while no agent runs. A call that its client gives up ends at the provider, too, and what was
 //! seen of it is billed as partial. A gateway that is killed loses the calls that were being answered.
 //!
-//! One layer meters a call. A request that carries [`METERED`](revenium_anthropic::METERED) is left to whoever says so there; an answer that
-//! carries it was metered nearer to the provider. What is metered here carries it on from here.
+//! One layer meters a call. A request that carries [`METERED`](revenium_anthropic::METERED) is left to whoever says
+//! so there; an answer that carries it was metered nearer to the provider. What is metered here carries it on from
+//! here.
 //!
 //! Not here: signing (SigV4, so no Bedrock), retries, caching, limits, WebSockets. Web pages are refused.
 

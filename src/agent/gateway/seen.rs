@@ -1,8 +1,8 @@
 //! Results of batches that were metered, remembered for 30 days: they may be fetched again and again.
 //!
 //! They are one gateway's, which holds a lock beside them as long as it lives: two that do not know of each other's
-//! results would meter them twice. One file a day, 16 bytes a result: a hash of its id. A file goes when its day is too long ago, or the oldest
-//! when there are too many results. What is not remembered, for want of a disk or by a crash between the event
+//! results would meter them twice. One file a day, 16 bytes a result: a hash of its id. A file goes when its day is
+//! too long ago, or the oldest when there are too many results. What is not remembered, for want of a disk or by a crash between the event
 //! and this, is metered again, and then it is for Revenium to know the message's id.
 
 use std::collections::{BTreeMap, HashSet};

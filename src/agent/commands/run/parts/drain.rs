@@ -1,7 +1,8 @@
 //! The drain of every configured profile, and of the unknown keys that are claimed for one.
 //!
-//! So are keys that clients hand over, each a profile of its own. One that comes, or a claim that is made, ends the drain as a stop does, with requests in flight seen to
-//! their end, and begins another. Pauses and pace are the log's, so the new one knows them.
+//! A key that a client hands over is a profile of its own. One that comes, or a claim that is made, ends the drain
+//! as a stop does, with requests in flight seen to their end, and begins another. Pauses and pace are the log's, so
+//! the new one knows them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
