@@ -8,15 +8,20 @@ use std::io;
 
 use revenium_migrations::log_v1::{self as v1, Checkpoint, ChunkKind, Note, Notes};
 
-use crate::index::SegmentState;
+use crate::index::{Index, SegmentState};
 use crate::scan::{self, FIRST_CHUNK, Step, Until};
 use crate::segment::Pos;
 use crate::shared::{Listed, Shared, lock};
 
 /// What the index can say for a checkpoint; the committer adds producers and states.
 pub(crate) fn of_index(shared: &Shared) -> Option<Checkpoint> {
-    let guard = lock(&shared.index);
-    let index = guard.as_ref().filter(|i| i.has_followed(0))?;
+    of(shared, lock(&shared.index).as_ref()?)
+}
+
+pub(crate) fn of(shared: &Shared, index: &Index) -> Option<Checkpoint> {
+    if !index.has_followed(0) {
+        return None;
+    }
     let at = index.at();
     let table = lock(&shared.table);
     // Its counts would miss the losses that are noted behind it, in a file that it does not know.
@@ -25,12 +30,15 @@ pub(crate) fn of_index(shared: &Shared) -> Option<Checkpoint> {
         return None;
     }
     let end = |listed: &Listed| if listed.segment.ordinal == table.active { 0 } else { end_of(listed) };
+    let there = table.segments.iter().map(|(ordinal, listed)| (*ordinal, end(listed)));
+    // Missed until what their loss took is said again.
+    let vanished = table.vanished.iter().map(|ordinal| (*ordinal, 0));
     Some(Checkpoint {
         ordinal: at.ordinal,
         offset: at.offset,
         lanes: index.lanes().map(|(name, state)| (name.clone(), state.counts)).collect(),
         damaged_regions: index.damaged_regions(),
-        segments: table.segments.iter().map(|(ordinal, listed)| (*ordinal, end(listed))).collect(),
+        segments: there.chain(vanished).collect(),
         ..Checkpoint::default()
     })
 }

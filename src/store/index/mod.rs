@@ -9,7 +9,7 @@ mod open;
 mod rebuild;
 pub(crate) mod schema;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use revenium_migrations::log_v1::{self as v1, Counts, LaneName};
 
@@ -92,6 +92,13 @@ pub(crate) struct SegmentState {
     pub(crate) entry: SegmentEntry,
     /// Records here that wait or are dead.
     pub(crate) live: u64,
+}
+
+/// Numbers that the index holds, at least those that it was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) waiting: HashSet<u64>,
+    pub(crate) dead: HashSet<u64>,
 }
 
 /// Records of one chunk chosen for a claim.
@@ -275,14 +282,24 @@ impl Index {
         Ok(entry.has(seq - base).then(|| entry.at.into()))
     }
 
-    /// Whether the record waits, in whatever lane.
-    pub(crate) fn waits(&self, seq: u64) -> Result<bool, Doubt> {
-        for lane in self.lanes.keys() {
-            if self.place_of(lane, seq)?.is_some() {
-                return Ok(true);
+    /// Which of the numbers `first..after` wait, in whatever lane, and which are dead.
+    pub(crate) fn held_within(&self, first: u64, after: u64) -> Result<Held, Doubt> {
+        let mut held = Held::default();
+        for (lane, _) in self.lanes.iter().filter(|(_, state)| state.waiting > 0) {
+            // The chunk that holds the first of them may have begun before.
+            let below = self.db.get_lt(schema::entry_key(lane, first))?.map(|(key, _)| key.to_vec());
+            let below = below.filter(|key| key.starts_with(&schema::entries_prefix(lane)));
+            let from = below.unwrap_or_else(|| schema::entry_key(lane, first));
+            for pair in self.db.range(from..schema::entry_key(lane, after)) {
+                let (key, value) = pair?;
+                let (_, base) = schema::parse_entry_key(&key).ok_or(Doubt::Value)?;
+                held.waiting.extend(decode::<Entry>(&value)?.ones().map(|i| base + i));
             }
         }
-        Ok(false)
+        for key in self.db.range(schema::number_key(b'd', first)..schema::number_key(b'd', after)).keys() {
+            held.dead.insert(schema::parse_number_key(&key?).ok_or(Doubt::Value)?);
+        }
+        Ok(held)
     }
 
     /// Every record that waits or is dead in a chunk at such a place. Looks at all entries: for
