@@ -3,15 +3,15 @@
 //! A rebuild begins with the latest one. It also says where the log left each segment, for when
 //! the next segment, whose header said so first, is gone.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 use revenium_migrations::log_v1::{self as v1, Checkpoint, ChunkKind, Note, Notes};
 
 use crate::index::{Index, SegmentState};
 use crate::scan::{self, FIRST_CHUNK, Step, Until};
-use crate::segment::Pos;
-use crate::shared::{Listed, Shared, lock};
+use crate::segment::{Begins, Pos};
+use crate::shared::{Listed, Shared, Table, lock};
 
 /// What the index can say for a checkpoint; the committer adds producers and states.
 pub(crate) fn of_index(shared: &Shared) -> Option<Checkpoint> {
@@ -100,4 +100,20 @@ pub(crate) fn latest(
         }
     }
     Ok(None)
+}
+
+/// Segments that the latest checkpoint knew, or that were begun since, that were not retired, and are not there.
+pub(crate) fn vanished(table: &Table, latest: Option<&Found>) -> io::Result<BTreeSet<u64>> {
+    let mut known: BTreeSet<u64> =
+        latest.iter().flat_map(|found| &found.checkpoint.segments).map(|(ordinal, _)| *ordinal).collect();
+    known.retain(|ordinal| latest.is_some_and(|found| !found.retired.contains(ordinal)));
+    // None goes without a checkpoint.
+    let covered = latest.map_or(0, |found| found.at.ordinal);
+    for (_, listed) in table.segments.range(covered + 1..) {
+        if let Begins::With(header) = listed.segment.begins()? {
+            known.extend((header.prev_ordinal > covered).then_some(header.prev_ordinal));
+        }
+    }
+    known.retain(|ordinal| !table.segments.contains_key(ordinal));
+    Ok(known)
 }

@@ -3,7 +3,7 @@
 //! Only the newest segments are read here, for the end of the log and for recent identities; the
 //! index follows the rest in the background. Time and memory do not grow with the backlog.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -307,7 +307,7 @@ fn walk(
     opening.begin(2 * table.segments.values().map(progress::bytes_of).sum::<u64>());
     let latest = checkpoint::latest(table.segments.values().rev().cloned(), |bytes| opening.pass(bytes))?;
     let covered = latest.as_ref().map_or_else(Pos::default, |found| found.at);
-    table.vanished = vanished(table, latest.as_ref())?;
+    table.vanished = checkpoint::vanished(table, latest.as_ref())?;
     for (ordinal, end) in latest.map(|found| found.checkpoint.segments).unwrap_or_default() {
         if let Some(listed) = table.segments.get_mut(&ordinal)
             && listed.until == Until::Unknown
@@ -356,22 +356,6 @@ fn walk(
         }
     }
     Ok((end, chain.unwrap_or_default()))
-}
-
-/// Segments that the latest checkpoint knew, or that were begun since, that were not retired, and are not there.
-fn vanished(table: &Table, latest: Option<&checkpoint::Found>) -> io::Result<BTreeSet<u64>> {
-    let mut known: BTreeSet<u64> =
-        latest.iter().flat_map(|found| &found.checkpoint.segments).map(|(ordinal, _)| *ordinal).collect();
-    known.retain(|ordinal| latest.is_some_and(|found| !found.retired.contains(ordinal)));
-    // None goes without a checkpoint.
-    let covered = latest.map_or(0, |found| found.at.ordinal);
-    for (_, listed) in table.segments.range(covered + 1..) {
-        if let Begins::With(header) = listed.segment.begins()? {
-            known.extend((header.prev_ordinal > covered).then_some(header.prev_ordinal));
-        }
-    }
-    known.retain(|ordinal| !table.segments.contains_key(ordinal));
-    Ok(known)
 }
 
 fn remember(at: &ChunkAt, directory: &[u8], dedup: &mut Dedup, states: &mut BTreeMap<String, Vec<u8>>) {

@@ -6,11 +6,14 @@
 //! stands, and behind it the ends that no note in the log speaks of any more. What was lost itself is noted
 //! by who met the damage (`relocate::lose`).
 
+use std::collections::BTreeSet;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use revenium_migrations::log_v1::{self as v1, Checkpoint, ChunkKind, Gone, LaneName, Meta, Note, Notes};
+use revenium_migrations::log_v1::{
+    self as v1, Checkpoint, ChunkKind, Gone, LaneName, Meta, Note, Notes, Records,
+};
 
 use crate::checkpoint;
 use crate::chunk::{self, Chain, ChunkAt};
@@ -169,7 +172,7 @@ impl Begun {
         while first < link.next_seq {
             let after = link.next_seq.min(first + u64::from(NUMBERS_AT_ONCE));
             let seqs: Vec<u64> = (first..after).collect();
-            self.add(shared, unsaid, &seqs)?;
+            self.add(shared, unsaid, None, &seqs)?;
             first = after;
         }
         Ok(())
@@ -183,8 +186,9 @@ impl Begun {
         directory: &[u8],
     ) -> Result<(), Doubt> {
         if let Some((seqs, records)) = chunk::numbered(at, directory) {
+            let lanes = lanes_of(&records)?;
             for part in seqs.chunks(usize::from(NUMBERS_AT_ONCE)) {
-                self.add(shared, unsaid, part)?;
+                self.add(shared, unsaid, Some(&lanes), part)?;
             }
             unsaid.heed_records(at.header.kind, &seqs, &records.metas);
         }
@@ -196,10 +200,16 @@ impl Begun {
     }
 
     /// The log speaks of these numbers, which ascend: what the index does not hold has ended.
-    fn add(&self, shared: &Shared, unsaid: &mut Unsaid, seqs: &[u64]) -> Result<(), Doubt> {
+    fn add(
+        &self,
+        shared: &Shared,
+        unsaid: &mut Unsaid,
+        lanes: Option<&[LaneName]>,
+        seqs: &[u64],
+    ) -> Result<(), Doubt> {
         let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else { return Ok(()) };
         let guard = lock(&shared.index);
-        let held = self.index(shared, &guard)?.held_within(*first, last + 1)?;
+        let held = self.index(shared, &guard)?.held_within(lanes, *first, last + 1)?;
         drop(guard);
         for seq in seqs {
             if held.dead.contains(seq) {
@@ -268,6 +278,15 @@ impl Unsaid {
         let parts = ranges.chunks(RANGES_PER_NOTE);
         parts.map(|part| Note::Gone(Gone::Replaced, nowhere.clone(), part.to_vec())).collect()
     }
+}
+
+fn lanes_of(records: &Records) -> Result<Vec<LaneName>, Doubt> {
+    let of_each: BTreeSet<(u16, u8)> = records.metas.iter().map(|meta| (meta.profile, meta.route)).collect();
+    let lane = |(profile, route)| {
+        let profile = records.profiles.get(usize::from(profile)).ok_or(Doubt::Value)?.clone();
+        Ok(LaneName { profile, route })
+    };
+    of_each.into_iter().map(lane).collect()
 }
 
 fn link(segment: &Segment) -> Result<Option<Chain>, Doubt> {

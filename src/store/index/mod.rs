@@ -282,10 +282,19 @@ impl Index {
         Ok(entry.has(seq - base).then(|| entry.at.into()))
     }
 
-    /// Which of the numbers `first..after` wait, in whatever lane, and which are dead.
-    pub(crate) fn held_within(&self, first: u64, after: u64) -> Result<Held, Doubt> {
+    /// Which of the numbers `first..after` wait, in these lanes or in any, and which are dead.
+    pub(crate) fn held_within(
+        &self,
+        lanes: Option<&[LaneName]>,
+        first: u64,
+        after: u64,
+    ) -> Result<Held, Doubt> {
         let mut held = Held::default();
-        for (lane, _) in self.lanes.iter().filter(|(_, state)| state.waiting > 0) {
+        let all: Vec<&LaneName> = match lanes {
+            Some(lanes) => lanes.iter().collect(),
+            None => self.lanes.iter().filter(|(_, state)| state.waiting > 0).map(|(lane, _)| lane).collect(),
+        };
+        for lane in all {
             // The chunk that holds the first of them may have begun before.
             let below = self.db.get_lt(schema::entry_key(lane, first))?.map(|(key, _)| key.to_vec());
             let below = below.filter(|key| key.starts_with(&schema::entries_prefix(lane)));

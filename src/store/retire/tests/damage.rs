@@ -3,11 +3,78 @@
 use revenium_migrations::log_v1::ChunkKind;
 
 use super::world::{Index, World, refused};
+use crate::chunk::ChunkAt;
 use crate::restate;
-use crate::scan::FIRST_CHUNK;
+use crate::scan::{self, FIRST_CHUNK, Step};
 use crate::segment::Pos;
 use crate::shared::{add, lock};
 use crate::types::{End, Settlement};
+
+impl World {
+    /// Chunks of which no record waits or is dead any more where they lie.
+    pub(super) fn spent_chunks(&self) -> Vec<ChunkAt> {
+        let shared = self.shared();
+        let ordinals: Vec<u64> = lock(&shared.table).segments.keys().copied().collect();
+        let mut found = Vec::new();
+        for listed in ordinals.into_iter().filter_map(|o| shared.listed(o)) {
+            let mut offset = FIRST_CHUNK;
+            while let Step::Chunk(at, _) = scan::step(&listed.segment, offset, listed.until, None).unwrap() {
+                offset = at.end();
+                found.push(at);
+            }
+        }
+        let index = lock(&shared.index);
+        found.retain(|at| index.as_ref().unwrap().records_where(|place| place == at.pos).unwrap().is_empty());
+        found
+    }
+
+    /// Those of a kind in one of the segments.
+    pub(super) fn spent(&self, ordinal: u64, kind: ChunkKind) -> Vec<ChunkAt> {
+        let mut found = self.spent_chunks();
+        found.retain(|at| at.pos.ordinal == ordinal && at.header.kind == kind);
+        assert!(!found.is_empty(), "no such chunk");
+        found
+    }
+
+    /// Damages chunks while the store is closed. The next life meets it, and was not yet told.
+    pub(super) fn damage(&mut self, chunks: &[ChunkAt]) {
+        let table = lock(&self.shared().table).segments.clone();
+        let path = |at: &ChunkAt| table[&at.pos.ordinal].segment.file.path().to_path_buf();
+        let places: Vec<_> = chunks.iter().map(|at| (path(at), at.pos.offset)).collect();
+        drop(table);
+        self.open = None;
+        for (path, offset) in places {
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[usize::try_from(offset).unwrap() + 20] ^= 0x10;
+            std::fs::write(path, bytes).unwrap();
+        }
+        self.reopen(None, Index::Kept);
+    }
+
+    /// As who reads all of the log does. A store that opens reads the newest segments.
+    pub(super) fn meet(&self, chunks: &[ChunkAt]) {
+        for at in chunks {
+            let listed = self.shared().listed(at.pos.ordinal).unwrap();
+            restate::met(self.shared(), &listed.segment, at.pos.offset, at.end());
+        }
+    }
+
+    /// Takes a file of the log away while the store is closed.
+    pub(super) fn remove(&mut self, ordinal: u64) {
+        let listed = self.shared().listed(ordinal).unwrap();
+        let path = listed.segment.file.path().to_path_buf();
+        drop(listed);
+        self.open = None;
+        std::fs::remove_file(path).unwrap();
+        self.reopen(None, Index::Kept);
+    }
+
+    /// What the maintainer does about damage.
+    pub(super) fn heed_damage(&mut self) {
+        self.maintainer().heed_damage();
+        self.settled();
+    }
+}
 
 const DELIVERED: Settlement = Settlement::Delivered;
 
