@@ -3,20 +3,25 @@
 //! A rebuild begins with the latest one. It also says where the log left each segment, for when
 //! the next segment, whose header said so first, is gone.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 use revenium_migrations::log_v1::{self as v1, Checkpoint, ChunkKind, Note, Notes};
 
-use crate::index::SegmentState;
+use crate::index::{Index, SegmentState};
 use crate::scan::{self, FIRST_CHUNK, Step, Until};
-use crate::segment::Pos;
-use crate::shared::{Listed, Shared, lock};
+use crate::segment::{Begins, Pos};
+use crate::shared::{Listed, Shared, Table, lock};
 
 /// What the index can say for a checkpoint; the committer adds producers and states.
 pub(crate) fn of_index(shared: &Shared) -> Option<Checkpoint> {
-    let guard = lock(&shared.index);
-    let index = guard.as_ref().filter(|i| i.has_followed(0))?;
+    of(shared, lock(&shared.index).as_ref()?)
+}
+
+pub(crate) fn of(shared: &Shared, index: &Index) -> Option<Checkpoint> {
+    if !index.has_followed(0) {
+        return None;
+    }
     let at = index.at();
     let table = lock(&shared.table);
     // Its counts would miss the losses that are noted behind it, in a file that it does not know.
@@ -25,12 +30,15 @@ pub(crate) fn of_index(shared: &Shared) -> Option<Checkpoint> {
         return None;
     }
     let end = |listed: &Listed| if listed.segment.ordinal == table.active { 0 } else { end_of(listed) };
+    let there = table.segments.iter().map(|(ordinal, listed)| (*ordinal, end(listed)));
+    // Missed until what their loss took is said again.
+    let vanished = table.vanished.iter().map(|ordinal| (*ordinal, 0));
     Some(Checkpoint {
         ordinal: at.ordinal,
         offset: at.offset,
         lanes: index.lanes().map(|(name, state)| (name.clone(), state.counts)).collect(),
         damaged_regions: index.damaged_regions(),
-        segments: table.segments.iter().map(|(ordinal, listed)| (*ordinal, end(listed))).collect(),
+        segments: there.chain(vanished).collect(),
         ..Checkpoint::default()
     })
 }
@@ -92,4 +100,20 @@ pub(crate) fn latest(
         }
     }
     Ok(None)
+}
+
+/// Segments that the latest checkpoint knew, or that were begun since, that were not retired, and are not there.
+pub(crate) fn vanished(table: &Table, latest: Option<&Found>) -> io::Result<BTreeSet<u64>> {
+    let mut known: BTreeSet<u64> =
+        latest.iter().flat_map(|found| &found.checkpoint.segments).map(|(ordinal, _)| *ordinal).collect();
+    known.retain(|ordinal| latest.is_some_and(|found| !found.retired.contains(ordinal)));
+    // None goes without a checkpoint.
+    let covered = latest.map_or(0, |found| found.at.ordinal);
+    for (_, listed) in table.segments.range(covered + 1..) {
+        if let Begins::With(header) = listed.segment.begins()? {
+            known.extend((header.prev_ordinal > covered).then_some(header.prev_ordinal));
+        }
+    }
+    known.retain(|ordinal| !table.segments.contains_key(ordinal));
+    Ok(known)
 }

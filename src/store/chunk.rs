@@ -160,6 +160,11 @@ impl ChunkAt {
     pub(crate) fn chain(&self) -> Chain {
         Chain { next_seq: self.header.next_seq, crc: self.crc }
     }
+
+    /// The link to the chunk before.
+    pub(crate) fn prev(&self) -> Chain {
+        Chain { next_seq: self.header.prev_next_seq, crc: self.header.prev_crc }
+    }
 }
 
 /// The chunk header at `offset`, if a valid one that ends by `limit` is there.

@@ -213,7 +213,7 @@ fn one_step(shared: &Shared, index: &mut Index, batch: &mut Batch, ended: &mut E
     let step = scan::step(segment, at.offset, listed.until, None);
     match step.map_err(Doubt::Log)? {
         Step::Chunk(chunk, directory) => {
-            check_chain(index, &chunk);
+            check_chain(index, batch, &chunk);
             ended.extend(index.apply(batch, &chunk, &directory)?);
         }
         Step::Hole(to) => {
@@ -235,10 +235,10 @@ fn one_step(shared: &Shared, index: &mut Index, batch: &mut Batch, ended: &mut E
 }
 
 /// A chunk whose link does not fit the chunk before says how many numbers are missing.
-fn check_chain(index: &mut Index, chunk: &ChunkAt) {
+fn check_chain(index: &mut Index, batch: &mut Batch, chunk: &ChunkAt) {
     match index.chain() {
         Some(chain) if chain.crc != chunk.header.prev_crc => {
-            index.gap(chain.next_seq, chunk.header.prev_next_seq, chunk.pos);
+            index.gap(batch, chain.next_seq, chunk.header.prev_next_seq, chunk.pos);
         }
         Some(_) => {}
         None => index.begins_with(chunk),
@@ -251,8 +251,10 @@ fn reach_end(shared: &Shared, index: &mut Index, (pos, chain): (Pos, Chain)) -> 
         && let Some(met) = index.chain()
         && met.crc != chain.crc
     {
-        index.gap(met.next_seq, chain.next_seq, pos);
+        let mut batch = index.begin();
+        index.gap(&mut batch, met.next_seq, chain.next_seq, pos);
         index.set_chain(chain);
+        index.commit(batch)?;
     }
     let vanished: Vec<u64> = {
         let table = lock(&shared.table);

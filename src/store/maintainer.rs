@@ -1,7 +1,7 @@
 //! The thread that keeps the log in shape, off every other path: checkpoints are written, settled
 //! segments retired, survivors moved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub(crate) struct Maintainer {
     pub(crate) holes: Vec<Hole>,
     /// When it could not be said again what damage took.
     pub(crate) restate_failed: Option<Instant>,
+    /// Damaged segments that stay until what the damage took is said again.
+    pub(crate) unsaid: BTreeSet<u64>,
 }
 
 impl Maintainer {
@@ -51,7 +53,7 @@ impl Maintainer {
         }
     }
 
-    fn heed_damage(&mut self) {
+    pub(crate) fn heed_damage(&mut self) {
         for Hole { ordinal, from, to } in std::mem::take(&mut self.holes) {
             if let Some(listed) = self.shared.listed(ordinal) {
                 restate::met(&self.shared, &listed.segment, from, to);

@@ -307,6 +307,7 @@ fn walk(
     opening.begin(2 * table.segments.values().map(progress::bytes_of).sum::<u64>());
     let latest = checkpoint::latest(table.segments.values().rev().cloned(), |bytes| opening.pass(bytes))?;
     let covered = latest.as_ref().map_or_else(Pos::default, |found| found.at);
+    table.vanished = checkpoint::vanished(table, latest.as_ref())?;
     for (ordinal, end) in latest.map(|found| found.checkpoint.segments).unwrap_or_default() {
         if let Some(listed) = table.segments.get_mut(&ordinal)
             && listed.until == Until::Unknown

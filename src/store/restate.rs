@@ -6,11 +6,14 @@
 //! stands, and behind it the ends that no note in the log speaks of any more. What was lost itself is noted
 //! by who met the damage (`relocate::lose`).
 
+use std::collections::BTreeSet;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use revenium_migrations::log_v1::{self as v1, Checkpoint, ChunkKind, Gone, LaneName, Meta, Note, Notes};
+use revenium_migrations::log_v1::{
+    self as v1, Checkpoint, ChunkKind, Gone, LaneName, Meta, Note, Notes, Records,
+};
 
 use crate::checkpoint;
 use crate::chunk::{self, Chain, ChunkAt};
@@ -21,9 +24,11 @@ use crate::ranges::Ranges;
 use crate::retire;
 use crate::scan::{self, FIRST_CHUNK, Step};
 use crate::segment::{Begins, Pos, Segment};
-use crate::shared::{JobChunk, Shared, lock};
+use crate::shared::{JobChunk, Shared, get, lock};
 use crate::types::Seq;
 
+/// Numbers that the index is asked for while it is locked.
+const NUMBERS_AT_ONCE: u16 = 1024;
 /// Ranges of numbers in one note.
 const RANGES_PER_NOTE: usize = 256;
 /// Between two tries, as each reads the log's headers and directories.
@@ -32,45 +37,202 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 const CLOSING_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Damage was met in a segment that the index has followed: the bytes are kept, and what they said may have to
-/// be said again.
+/// be said again. That their bytes were kept before does not mean that it was: a kill may have come between.
 pub(crate) fn met(shared: &Shared, segment: &Segment, from: u64, to: u64) {
-    if !quarantine::keep(shared, segment, from, to) {
-        return;
-    }
-    if let Some(index) = lock(&shared.index).as_mut() {
+    if quarantine::keep(shared, segment, from, to)
+        && let Some(index) = lock(&shared.index).as_mut()
+    {
         index.count_damage();
     }
     shared.is_damaged.store(true, Ordering::Release);
 }
 
-/// Says again what damage took, if any was met since the last time.
-pub(crate) fn after_damage(maintainer: &mut Maintainer) {
+/// Says again what damage took, if any was met since the last time. False if it could not be done yet.
+pub(crate) fn after_damage(maintainer: &mut Maintainer) -> bool {
     let shared = &maintainer.shared;
-    let is_too_soon = maintainer.restate_failed.is_some_and(|at| at.elapsed() < RETRY_AFTER);
-    if is_too_soon || !shared.is_damaged.swap(false, Ordering::AcqRel) {
-        return;
+    if !shared.is_damaged.load(Ordering::Acquire) {
+        return true;
     }
-    maintainer.restate_failed = None;
-    // The checkpoint first: what ends from here on is counted by its own note.
-    let Some(checkpoint) = checkpoint::of_index(shared) else {
-        shared.is_damaged.store(true, Ordering::Release);
-        return;
-    };
-    if let Err(doubt) = say_again(shared, checkpoint) {
+    if maintainer.restate_failed.is_some_and(|at| at.elapsed() < RETRY_AFTER) {
+        return false;
+    }
+    let Some(begun) = begin(shared) else { return false };
+    shared.is_damaged.store(false, Ordering::Release);
+    if let Err(doubt) = begun.say_again(shared) {
         tracing::warn!(%doubt, "cannot say again what damage took from the log");
         shared.is_damaged.store(true, Ordering::Release);
         maintainer.restate_failed = Some(Instant::now());
+        return false;
     }
+    maintainer.restate_failed = None;
+    maintainer.unsaid.clear();
+    true
 }
 
-fn say_again(shared: &Shared, checkpoint: Checkpoint) -> Result<(), Doubt> {
-    let unsaid = unsaid(shared, Pos { ordinal: checkpoint.ordinal, offset: checkpoint.offset })?;
-    let notes = unsaid.notes(shared)?;
-    tracing::info!(notes = notes.len(), "what damage took from the log is said again");
-    let mut job = vec![JobChunk::Checkpoint(checkpoint)];
-    job.extend(retire::split(shared, notes));
-    let appended = retire::run_in_parts(shared, job).map(|_| ());
-    appended.ok_or_else(|| Doubt::Mismatch("the log takes nothing".into()))
+/// What the index knew when it began.
+pub(crate) struct Begun {
+    checkpoint: Checkpoint,
+    /// The last chunk that is counted.
+    chain: Option<Chain>,
+    /// Of which index: what another one says does not go with it.
+    rebuilds: u64,
+}
+
+/// `None` while the index cannot be relied on, as then nothing may be concluded from what it does not hold.
+pub(crate) fn begin(shared: &Shared) -> Option<Begun> {
+    let guard = lock(&shared.index);
+    let index = guard.as_ref().filter(|index| index.imbalance() == 0)?;
+    let rebuilds = get(&shared.counters.index_rebuilds);
+    Some(Begun { checkpoint: checkpoint::of(shared, index)?, chain: index.chain(), rebuilds })
+}
+
+impl Begun {
+    pub(crate) fn say_again(self, shared: &Shared) -> Result<(), Doubt> {
+        let unsaid = self.unsaid(shared)?;
+        let mut notes = self.notes(shared, &unsaid)?;
+        tracing::info!(notes = notes.len(), "what damage took from the log is said again");
+        let vanished: Vec<u64> = lock(&shared.table).vanished.iter().copied().collect();
+        if !vanished.is_empty() {
+            notes.push(Note::Retired(vanished.clone()));
+        }
+        // The checkpoint first: what ends from here on is counted by its own note.
+        let mut job = vec![JobChunk::Checkpoint(self.checkpoint)];
+        job.extend(retire::split(shared, notes));
+        if retire::run_in_parts(shared, job).is_none() {
+            return Err(Doubt::Mismatch("the log takes nothing".into()));
+        }
+        lock(&shared.table).vanished.retain(|ordinal| !vanished.contains(ordinal));
+        Ok(())
+    }
+
+    fn until(&self) -> Pos {
+        Pos { ordinal: self.checkpoint.ordinal, offset: self.checkpoint.offset }
+    }
+
+    /// The index that it began with, or what that became. One that was opened again may be behind.
+    fn index<'a>(
+        &self,
+        shared: &Shared,
+        guard: &'a MutexGuard<'_, Option<Index>>,
+    ) -> Result<&'a Index, Doubt> {
+        let is_same = get(&shared.counters.index_rebuilds) == self.rebuilds;
+        let index = guard.as_ref().filter(|i| is_same && i.has_followed(0) && i.at() >= self.until());
+        index.ok_or_else(|| Doubt::Mismatch("it was set aside meanwhile".into()))
+    }
+
+    /// Follows the log up to where the checkpoint counts, past damage.
+    fn unsaid(&self, shared: &Shared) -> Result<Unsaid, Doubt> {
+        let until = self.until();
+        let mut unsaid = Unsaid::default();
+        let mut chain: Option<Chain> = None;
+        let mut before: Option<u64> = None;
+        let began = Instant::now();
+        let ordinals: Vec<u64> =
+            lock(&shared.table).segments.range(..=until.ordinal).map(|(o, _)| *o).collect();
+        for ordinal in ordinals {
+            let Some(listed) = shared.listed(ordinal) else { continue };
+            if before.is_none_or(|before| ordinal != before + 1) {
+                // Those between were retired.
+                chain = link(&listed.segment)?;
+            }
+            before = Some(ordinal);
+            let mut at = Pos { ordinal, offset: FIRST_CHUNK };
+            while at < until {
+                if shared.is_closing() && began.elapsed() > CLOSING_WAIT_MAX {
+                    return Err(Doubt::Mismatch("the store closes before the log is read".into()));
+                }
+                match scan::step(&listed.segment, at.offset, listed.until, None).map_err(Doubt::Log)? {
+                    Step::Chunk(found, directory) => {
+                        self.add_missing(shared, &mut unsaid, chain, found.prev())?;
+                        self.follow(shared, &mut unsaid, &found, &directory)?;
+                        chain = Some(found.chain());
+                        at.offset = found.end();
+                    }
+                    Step::Hole(to) => at.offset = to,
+                    Step::End => break,
+                }
+            }
+        }
+        if let Some(end) = self.chain {
+            self.add_missing(shared, &mut unsaid, chain, end)?;
+        }
+        Ok(unsaid)
+    }
+
+    /// Numbers between a chunk and the one whose link should name it.
+    fn add_missing(
+        &self,
+        shared: &Shared,
+        unsaid: &mut Unsaid,
+        met: Option<Chain>,
+        link: Chain,
+    ) -> Result<(), Doubt> {
+        let Some(met) = met.filter(|met| met.crc != link.crc) else { return Ok(()) };
+        let mut first = met.next_seq;
+        while first < link.next_seq {
+            let after = link.next_seq.min(first + u64::from(NUMBERS_AT_ONCE));
+            let seqs: Vec<u64> = (first..after).collect();
+            self.add(shared, unsaid, None, &seqs)?;
+            first = after;
+        }
+        Ok(())
+    }
+
+    fn follow(
+        &self,
+        shared: &Shared,
+        unsaid: &mut Unsaid,
+        at: &ChunkAt,
+        directory: &[u8],
+    ) -> Result<(), Doubt> {
+        if let Some((seqs, records)) = chunk::numbered(at, directory) {
+            let lanes = lanes_of(&records)?;
+            for part in seqs.chunks(usize::from(NUMBERS_AT_ONCE)) {
+                self.add(shared, unsaid, Some(&lanes), part)?;
+            }
+            unsaid.heed_records(at.header.kind, &seqs, &records.metas);
+        }
+        if at.header.kind == ChunkKind::Notes {
+            let said: Notes = v1::decode(directory).map_err(|_| Doubt::Value)?;
+            unsaid.heed_notes(said);
+        }
+        Ok(())
+    }
+
+    /// The log speaks of these numbers, which ascend: what the index does not hold has ended.
+    fn add(
+        &self,
+        shared: &Shared,
+        unsaid: &mut Unsaid,
+        lanes: Option<&[LaneName]>,
+        seqs: &[u64],
+    ) -> Result<(), Doubt> {
+        let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else { return Ok(()) };
+        let guard = lock(&shared.index);
+        let held = self.index(shared, &guard)?.held_within(lanes, *first, last + 1)?;
+        drop(guard);
+        for seq in seqs {
+            if held.dead.contains(seq) {
+                unsaid.dead.insert(*seq, usize::MAX);
+            } else if !held.waiting.contains(seq) {
+                unsaid.ended.insert(*seq, usize::MAX);
+            }
+        }
+        Ok(())
+    }
+
+    /// Carried notes: the checkpoint has counted these ends, and how each came about nobody needs any more.
+    fn notes(&self, shared: &Shared, unsaid: &Unsaid) -> Result<Vec<Note>, Doubt> {
+        let mut notes = unsaid.ends();
+        let guard = lock(&shared.index);
+        let index = self.index(shared, &guard)?;
+        for seq in unsaid.dead.as_slice().iter().flat_map(|(first, last)| *first..=*last) {
+            if let Some(dead) = index.dead_entry(Seq(seq))? {
+                notes.push(Note::Dead(dead.lane, seq, dead.note));
+            }
+        }
+        Ok(notes)
+    }
 }
 
 /// Numbers of whose end or death the index knows and no note in the log says it any more.
@@ -80,90 +242,30 @@ struct Unsaid {
     dead: Ranges,
 }
 
-/// Follows the log up to `until`, past damage.
-fn unsaid(shared: &Shared, until: Pos) -> Result<Unsaid, Doubt> {
-    let mut unsaid = Unsaid::default();
-    let mut chain: Option<Chain> = None;
-    let mut before = 0;
-    let began = Instant::now();
-    let ordinals: Vec<u64> = lock(&shared.table).segments.range(..=until.ordinal).map(|(o, _)| *o).collect();
-    for ordinal in ordinals {
-        let Some(listed) = shared.listed(ordinal) else { continue };
-        if ordinal != before + 1 {
-            // Those between were retired.
-            chain = link(&listed.segment)?;
-        }
-        before = ordinal;
-        let mut at = Pos { ordinal, offset: FIRST_CHUNK };
-        while at < until {
-            if shared.is_closing() && began.elapsed() > CLOSING_WAIT_MAX {
-                return Err(Doubt::Mismatch("the store closes before the log is read".into()));
-            }
-            match scan::step(&listed.segment, at.offset, listed.until, None).map_err(Doubt::Log)? {
-                Step::Chunk(found, directory) => {
-                    if let Some(chain) = chain.filter(|chain| chain.crc != found.header.prev_crc) {
-                        unsaid.add(shared, chain.next_seq..found.header.prev_next_seq)?;
-                    }
-                    unsaid.follow(shared, &found, &directory)?;
-                    chain = Some(found.chain());
-                    at.offset = found.end();
-                }
-                Step::Hole(to) => at.offset = to,
-                Step::End => break,
-            }
-        }
-    }
-    Ok(unsaid)
-}
-
-fn link(segment: &Segment) -> Result<Option<Chain>, Doubt> {
-    Ok(match segment.begins().map_err(Doubt::Log)? {
-        Begins::With(header) => Some(Chain { next_seq: header.first_seq, crc: header.prev_crc }),
-        Begins::TooNew(_) | Begins::WithoutHeader => None,
-    })
-}
-
 impl Unsaid {
-    fn follow(&mut self, shared: &Shared, at: &ChunkAt, directory: &[u8]) -> Result<(), Doubt> {
-        if let Some((seqs, records)) = chunk::numbered(at, directory) {
-            records.metas.iter().filter_map(|meta| meta.replaces).for_each(|old| self.ended.remove(old));
-            let said_dead = |(seq, meta): (&u64, &Meta)| meta.dead.as_ref().map(|_| *seq);
-            let dead: Vec<u64> = seqs.iter().zip(&records.metas).filter_map(said_dead).collect();
-            self.add(shared, seqs)?;
-            dead.into_iter().for_each(|seq| self.dead.remove(seq));
+    fn heed_records(&mut self, kind: ChunkKind, seqs: &[u64], metas: &[Meta]) {
+        let said_dead = seqs.iter().zip(metas).filter(|(_, meta)| meta.dead.is_some());
+        said_dead.for_each(|(seq, _)| self.dead.remove(*seq));
+        // A copy says nothing of the letter whose place its record took when it was new.
+        if kind == ChunkKind::Records {
+            metas.iter().filter_map(|meta| meta.replaces).for_each(|old| self.ended.remove(old));
         }
-        if at.header.kind == ChunkKind::Notes {
-            let said: Notes = v1::decode(directory).map_err(|_| Doubt::Value)?;
-            for note in said.notes {
-                match note {
-                    Note::Gone(_, _, ranges) => {
-                        let each = ranges.into_iter().flat_map(|(first, n)| first..first + u64::from(n));
-                        each.for_each(|seq| self.ended.remove(seq));
-                    }
-                    Note::Dead(_, seq, _) => self.dead.remove(seq),
-                    Note::Postponed { .. } | Note::State(..) | Note::Retired(_) | Note::Missing { .. } => {}
+    }
+
+    fn heed_notes(&mut self, said: Notes) {
+        for note in said.notes {
+            match note {
+                Note::Gone(_, _, ranges) => {
+                    let each = ranges.into_iter().flat_map(|(first, n)| first..first + u64::from(n));
+                    each.for_each(|seq| self.ended.remove(seq));
                 }
+                Note::Dead(_, seq, _) => self.dead.remove(seq),
+                Note::Postponed { .. } | Note::State(..) | Note::Retired(_) | Note::Missing { .. } => {}
             }
         }
-        Ok(())
     }
 
-    /// The log speaks of these numbers: what the index does not hold has ended.
-    fn add(&mut self, shared: &Shared, seqs: impl IntoIterator<Item = u64>) -> Result<(), Doubt> {
-        let guard = lock(&shared.index);
-        let index = sound(&guard)?;
-        for seq in seqs {
-            if index.dead_entry(Seq(seq))?.is_some() {
-                self.dead.insert(seq, usize::MAX);
-            } else if !index.waits(seq)? {
-                self.ended.insert(seq, usize::MAX);
-            }
-        }
-        Ok(())
-    }
-
-    /// Carried notes: the checkpoint has counted these ends, and how each came about nobody needs any more.
-    fn notes(&self, shared: &Shared) -> Result<Vec<Note>, Doubt> {
+    fn ends(&self) -> Vec<Note> {
         let nowhere = LaneName { profile: String::new(), route: u8::MAX };
         let mut ranges: Vec<(u64, u32)> = Vec::new();
         for (mut first, last) in self.ended.as_slice().iter().copied() {
@@ -174,20 +276,22 @@ impl Unsaid {
             }
         }
         let parts = ranges.chunks(RANGES_PER_NOTE);
-        let mut notes: Vec<Note> =
-            parts.map(|part| Note::Gone(Gone::Replaced, nowhere.clone(), part.to_vec())).collect();
-        let guard = lock(&shared.index);
-        let index = sound(&guard)?;
-        for seq in self.dead.as_slice().iter().flat_map(|(first, last)| *first..=*last) {
-            if let Some(dead) = index.dead_entry(Seq(seq))? {
-                notes.push(Note::Dead(dead.lane, seq, dead.note));
-            }
-        }
-        Ok(notes)
+        parts.map(|part| Note::Gone(Gone::Replaced, nowhere.clone(), part.to_vec())).collect()
     }
 }
 
-fn sound<'a>(guard: &'a MutexGuard<'_, Option<Index>>) -> Result<&'a Index, Doubt> {
-    let index = guard.as_ref().filter(|index| index.has_followed(0));
-    index.ok_or_else(|| Doubt::Mismatch("it was set aside meanwhile".into()))
+fn lanes_of(records: &Records) -> Result<Vec<LaneName>, Doubt> {
+    let of_each: BTreeSet<(u16, u8)> = records.metas.iter().map(|meta| (meta.profile, meta.route)).collect();
+    let lane = |(profile, route)| {
+        let profile = records.profiles.get(usize::from(profile)).ok_or(Doubt::Value)?.clone();
+        Ok(LaneName { profile, route })
+    };
+    of_each.into_iter().map(lane).collect()
+}
+
+fn link(segment: &Segment) -> Result<Option<Chain>, Doubt> {
+    Ok(match segment.begins().map_err(Doubt::Log)? {
+        Begins::With(header) => Some(Chain { next_seq: header.first_seq, crc: header.prev_crc }),
+        Begins::TooNew(_) | Begins::WithoutHeader => None,
+    })
 }

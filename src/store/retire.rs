@@ -36,30 +36,45 @@ pub(crate) fn settled_segments(maintainer: &mut Maintainer) {
     let settled: Vec<(u64, Listed)> = {
         let guard = lock(&shared.index);
         let Some(index) = guard.as_ref().filter(|i| i.at() >= maintainer.moved_to) else { return };
-        let is_settled = |o: u64| index.has_followed(o) && index.segment(o).is_none_or(|s| s.live == 0);
+        let is_settled = |o: u64| {
+            index.has_followed(o)
+                && index.segment(o).is_none_or(|s| s.live == 0)
+                && !maintainer.unsaid.contains(&o)
+        };
         candidates.into_iter().filter(|(o, _)| is_settled(*o)).take(AT_ONCE_MAX).collect()
     };
     if settled.is_empty() || !ledger_allows(maintainer) {
         return;
     }
-    // What a kill would make the index follow again must not be among what goes.
-    maintainer.flush_index();
-    let Some(checkpoint) = checkpoint::of_index(&shared) else { return };
-    let covered = Pos { ordinal: checkpoint.ordinal, offset: checkpoint.offset };
     let going: Vec<u64> = settled.iter().map(|(o, _)| *o).collect();
-    if going.iter().any(|o| *o >= covered.ordinal) {
-        return;
-    }
-    let mut job = vec![JobChunk::Checkpoint(checkpoint)];
-    for (_, listed) in &settled {
+    let mut needed = Vec::new();
+    let mut damaged = Vec::new();
+    for (ordinal, listed) in &settled {
         match still_needed(maintainer, listed, &going) {
-            Ok(notes) => job.extend(split(&shared, notes)),
+            Ok((notes, is_whole)) => {
+                needed.extend(split(&shared, notes));
+                damaged.extend((!is_whole).then_some(*ordinal));
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot read a segment that is to be retired");
                 return;
             }
         }
     }
+    // What they cannot say any more cannot be carried on: only the index knows it.
+    if !damaged.is_empty() && !restate::after_damage(maintainer) {
+        maintainer.unsaid.extend(damaged);
+        return;
+    }
+    // What a kill would make the index follow again must not be among what goes.
+    maintainer.flush_index();
+    let Some(checkpoint) = checkpoint::of_index(&shared) else { return };
+    let covered = Pos { ordinal: checkpoint.ordinal, offset: checkpoint.offset };
+    if going.iter().any(|o| *o >= covered.ordinal) {
+        return;
+    }
+    let mut job = vec![JobChunk::Checkpoint(checkpoint)];
+    job.extend(needed);
     job.push(JobChunk::Notes(Notes { carried: true, notes: vec![Note::Retired(going)] }));
     if run_in_parts(&shared, job).is_none() {
         return;
@@ -135,10 +150,12 @@ fn ledger_allows(maintainer: &mut Maintainer) -> bool {
 
 /// Notes of this segment that speak of records which are still there when it is gone. An index that lacks
 /// copies made by a move does not know.
-fn still_needed(maintainer: &Maintainer, listed: &Listed, going: &[u64]) -> io::Result<Vec<Note>> {
+/// And whether the segment is whole.
+fn still_needed(maintainer: &Maintainer, listed: &Listed, going: &[u64]) -> io::Result<(Vec<Note>, bool)> {
     let newest = going.iter().max().copied().unwrap_or_default();
     let knows_every_copy = |i: &&Index| i.has_followed(newest) && i.at() >= maintainer.moved_to;
     let mut notes = Vec::new();
+    let mut is_whole = true;
     let mut offset = FIRST_CHUNK;
     loop {
         match scan::step(&listed.segment, offset, listed.until, None)? {
@@ -153,9 +170,10 @@ fn still_needed(maintainer: &Maintainer, listed: &Listed, going: &[u64]) -> io::
             }
             Step::Hole(to) => {
                 restate::met(&maintainer.shared, &listed.segment, offset, to);
+                is_whole = false;
                 offset = to;
             }
-            Step::End => return Ok(notes),
+            Step::End => return Ok((notes, is_whole)),
         }
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! Locks are held for a few lines, in the order `index`, `claims`, `cursors`, then any one of the others.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
@@ -153,6 +153,8 @@ pub(crate) enum JobChunk {
 #[derive(Default)]
 pub(crate) struct Table {
     pub(crate) segments: BTreeMap<u64, Listed>,
+    /// Those that should be there and are not.
+    pub(crate) vanished: BTreeSet<u64>,
     pub(crate) active: u64,
 }
 

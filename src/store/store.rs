@@ -1,5 +1,6 @@
 //! The store's handle: what callers do with it, and the threads behind it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
@@ -78,6 +79,7 @@ impl Store {
             s.prepared = found.prepared.into();
             s.highest_ordinal = found.highest_ordinal;
         });
+        shared.is_damaged.store(!found.table.vanished.is_empty(), Ordering::Release);
         *lock(&shared.table) = found.table;
         *lock(&shared.states) = found.states;
         let (end, chain) = found.tail;
@@ -103,6 +105,7 @@ impl Store {
             left_behind: None,
             holes: found.holes,
             restate_failed: None,
+            unsaid: BTreeSet::new(),
         };
         let (for_indexer, for_preparer) = (shared.clone(), shared.clone());
         let failed = |source| OpenError::Io { what: "start a thread of the store".into(), source };

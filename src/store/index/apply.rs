@@ -148,7 +148,13 @@ impl Index {
     }
 
     /// Numbers that the chain says were used and that were not met before `at`.
-    pub(crate) fn gap(&mut self, first: u64, after: u64, at: Pos) {
+    pub(crate) fn gap(&mut self, batch: &mut Batch, first: u64, after: u64, at: Pos) {
+        if first < after {
+            // As long as the gap is met, what explains it is needed.
+            let segment = self.segments.entry(at.ordinal).or_default();
+            segment.entry.add(first, after - 1, 0);
+            batch.put(schema::number_key(b's', at.ordinal), &segment.entry);
+        }
         let counted = self.rebuild.as_mut().is_some_and(|rebuild| rebuild.meets_gap(first, after, at));
         self.gaps.add(first, after, counted);
         for (first, after) in self.meta.missing.clone() {
@@ -481,7 +487,9 @@ impl Index {
         if let Some(rebuild) = &mut self.rebuild {
             rebuild.ended.insert(old, usize::MAX);
         }
-        Ok(None)
+        // Its bytes are gone. Had it been received before, what takes its place counts no more than it did.
+        let was_received = self.gaps.explain(old, old + 1).counted > 0;
+        Ok(was_received.then(|| lane.clone()))
     }
 
     /// Ends the waiting of `seq`, in `lane` as a rule; gives the lane that it waited in. What took

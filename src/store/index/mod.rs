@@ -5,6 +5,7 @@
 //! aside and made anew from the log. All of sled is behind this module.
 
 mod apply;
+mod held;
 mod open;
 mod rebuild;
 pub(crate) mod schema;
@@ -273,16 +274,6 @@ impl Index {
         let (_, base) = schema::parse_entry_key(&key).ok_or(Doubt::Value)?;
         let entry: Entry = decode(&value)?;
         Ok(entry.has(seq - base).then(|| entry.at.into()))
-    }
-
-    /// Whether the record waits, in whatever lane.
-    pub(crate) fn waits(&self, seq: u64) -> Result<bool, Doubt> {
-        for lane in self.lanes.keys() {
-            if self.place_of(lane, seq)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Every record that waits or is dead in a chunk at such a place. Looks at all entries: for

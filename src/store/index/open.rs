@@ -118,6 +118,8 @@ fn wait_until_released(path: &Path) {
     while is_held() && Instant::now() < deadline {
         std::thread::sleep(HELD_LOOK_EVERY);
     }
+    // By name: a process that is just being started may have the descriptor too, for a moment.
+    let _ = rustix::fs::flock(&file, FlockOperation::Unlock);
 }
 
 /// sled 0.34.7 refuses to open beside a snapshot that a kill interrupted; the rename that never

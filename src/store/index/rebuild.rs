@@ -7,6 +7,7 @@ use revenium_migrations::log_v1::{self as v1, Dead, Note};
 use super::{Doubt, Index, schema};
 use crate::chunk::ChunkAt;
 use crate::ranges::Ranges;
+use crate::scan::FIRST_CHUNK;
 use crate::segment::Pos;
 
 /// The state of a rebuild.
@@ -127,7 +128,8 @@ impl Rebuild {
     pub(crate) fn meets_gap(&mut self, first: u64, after: u64, at: Pos) -> bool {
         self.is_damaged = true;
         // A segment's end and the beginning of the next are the same place of the log.
-        let ends_there = self.left_at == self.count_from && self.met_to < self.count_from;
+        let is_first = at.offset == FIRST_CHUNK;
+        let ends_there = is_first && self.left_at == self.count_from && self.met_to < self.count_from;
         let counted = at <= self.count_from || ends_there;
         if !counted && self.met_to < self.count_from {
             self.straddles = Some((first, after));
@@ -245,6 +247,17 @@ mod tests {
         assert_eq!(split(ranges(), 2), (vec![(1, 3)], vec![(3, 4), (10, 12)]));
         assert_eq!(split(ranges(), 4), (vec![(1, 4), (10, 11)], vec![(11, 12)]));
         assert_eq!(split(ranges(), 9), (vec![(1, 4), (10, 12)], vec![]));
+    }
+
+    #[test]
+    fn what_is_missing_at_the_end_of_a_segment_was_counted_and_what_is_missing_behind_it_was_not() {
+        let place = |ordinal, offset| Pos { ordinal, offset };
+        let (left_at, met_to) = (place(1, 500), place(1, 300));
+        let rebuild = || Rebuild { count_from: left_at, left_at, met_to, ..Rebuild::default() };
+        assert!(rebuild().meets_gap(5, 7, place(2, FIRST_CHUNK)));
+        let mut beyond = rebuild();
+        assert!(!beyond.meets_gap(5, 9, place(2, FIRST_CHUNK + 80)));
+        assert_eq!(beyond.straddles, Some((5, 9)));
     }
 
     #[test]

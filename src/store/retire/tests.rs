@@ -1,5 +1,6 @@
 //! Nothing that ended comes back, wherever a retirement is stopped, with or without the index.
 
+mod damage;
 mod orders;
 mod world;
 

@@ -19,6 +19,12 @@ enum Op {
         meanwhile: Vec<Meanwhile>,
     },
     Checkpoint,
+    /// Chunks of which no record is needed where they lie are damaged while the store is closed, and then it is
+    /// said again what they said.
+    Damage {
+        first: u8,
+        n: u8,
+    },
     /// A round, in which one file may be impossible to remove; the process may be killed after some of its
     /// removals.
     Retire {
@@ -52,6 +58,7 @@ struct Counts {
     rounds: Cell<usize>,
     stops: Cell<usize>,
     kills: Cell<usize>,
+    damaged: Cell<usize>,
 }
 
 fn count(counter: &Cell<usize>, n: usize) {
@@ -79,6 +86,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => (any::<u8>(), prop::collection::vec(meanwhile(), 0..6))
             .prop_map(|(which, meanwhile)| Op::Move { which, meanwhile }),
         1 => Just(Op::Checkpoint),
+        1 => (any::<u8>(), 1u8..4).prop_map(|(first, n)| Op::Damage { first, n }),
         3 => (stays, killed_after, index)
             .prop_map(|(stays, killed_after, index)| Op::Retire { stays, killed_after, index }),
     ];
@@ -94,6 +102,16 @@ impl World {
                 meanwhile.iter().for_each(|op| self.run_meanwhile(op));
                 self.finish(drafted);
                 count(&counts.moves, 1);
+            }
+            Op::Damage { first, n } => {
+                let mut hit = self.spent_chunks();
+                let first = usize::from(*first).checked_rem(hit.len()).unwrap_or_default();
+                hit.truncate(first + usize::from(*n));
+                let hit = hit.split_off(first);
+                self.damage(&hit);
+                self.meet(&hit);
+                self.heed_damage();
+                count(&counts.damaged, 1);
             }
             Op::Checkpoint => drop(self.maintainer().write_checkpoint().unwrap()),
             Op::Retire { stays, killed_after, index } => {
@@ -155,11 +173,12 @@ fn a_retirement_stopped_anywhere_loses_nothing_and_brings_nothing_back() {
         Ok(())
     });
     println!(
-        "retire: {cases} cases of {seed:?}, {} moves, {} rounds stopped in {} places, {} kills",
+        "retire: {cases} cases of {seed:?}, {} moves, {} rounds stopped in {} places, {} kills, damaged {} times",
         counts.moves.get(),
         counts.rounds.get(),
         counts.stops.get(),
-        counts.kills.get()
+        counts.kills.get(),
+        counts.damaged.get()
     );
     result.unwrap();
     assert!(counts.moves.get() > 0 && counts.stops.get() > counts.rounds.get() && counts.kills.get() > 0);

@@ -38,7 +38,7 @@ pub(super) struct World {
     dir: TempDir,
     kept_segments: usize,
     disk: Arc<Disk>,
-    open: Option<(Store, Maintainer)>,
+    pub(super) open: Option<(Store, Maintainer)>,
     pub(super) held: Held,
     appended: u64,
 }
@@ -102,7 +102,7 @@ impl World {
         &self.open.as_ref().unwrap().1.shared
     }
 
-    fn settled(&self) {
+    pub(super) fn settled(&self) {
         assert!(self.store().wait_settled(LONG));
     }
 
