@@ -45,6 +45,7 @@ impl<Q: Queue> Rig<Q> {
             is_strict: false,
             token: None,
             hosts: Vec::new(),
+            socket: "/nowhere/agent.sock".into(),
             instance: "me".into(),
             limits,
         };
