@@ -18,6 +18,7 @@ mod letters;
 mod progress;
 mod relay;
 mod relay_letters;
+mod relay_lines;
 mod send;
 mod spool;
 mod spool_kill;

@@ -4,18 +4,19 @@ One per process, started by its first event; a daemon, so that it never keeps a 
 lock over a wait, and every wait ends: at an answer, when it is woken, or when something is due.
 """
 
-import json
 import os
 import random
 import select
+import socket
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 from . import _card, _key, _log, _place, _spool, _trouble
 from ._answers import Answer, Inbox
 from ._key import Key
 from ._place import Place
+from ._relay import Relay
 from ._start import Outcome, Starter
 from ._state import Line, State
 
@@ -51,12 +52,14 @@ class Carrier:
         state: State,
         lock: "threading.RLock",
         places: List[Place],
+        relay: Optional[Relay],
         key: Optional[Key],
         admit: Callable[[], None],
         now: float,
     ) -> None:
-        self.state, self.lock, self.places, self.key = state, lock, places, key
-        self.starter = Starter(key is not None and not key.trouble)
+        self.state, self.lock, self.places, self.relay, self.key = state, lock, places, relay, key
+        # A relay is an agent's.
+        self.starter = Starter(relay is None and key is not None and not key.trouble)
         self.place: Optional[Place] = None
         # Whether the last connection held until closing was done.
         self.was_connected = False
@@ -120,35 +123,49 @@ class Carrier:
                 # It is kept, and would keep the application's frames with it.
                 failed.append((place.path, error.with_traceback(None)))
                 continue
-            self.state.connected(connection, self.hello())
-            self.place, self._quiet_since = place, now
-            self._inbox = Inbox()
-            self.is_away = self._is_full = False
-            self._is_new_to_us = True
+            self._connected(place, connection, now)
             return True
         # The thread tells it, which may do something about it first.
-        self.is_away, self._met = True, failed
+        self.is_away, self._met = self.relay is None, failed
         self._back_off(now)
         return False
+
+    def _connected(self, place: Place, connection: socket.socket, now: float) -> None:
+        self.state.connected(connection, self.hello())
+        self.place, self._quiet_since = place, now
+        self._inbox = Inbox()
+        self.is_away = self._is_full = False
+        self._is_new_to_us = True
+
+    def _try_relay(self, relay: Relay, now: float) -> None:
+        """Where no socket is. It waits, so without the lock."""
+        try:
+            connection = relay.connect()
+        except OSError as error:
+            self._met.append((relay.path, error.with_traceback(None)))
+            self.is_away = True
+            return
+        with self.lock:
+            self._connected(relay, connection, now)
+        relay.hand_in()
 
     def _may_connect_early(self, now: float) -> bool:
         """Whether the pause is for an idle process, and there are events now."""
         return not self.is_denied and self._connect_at > now + CONNECT_PAUSE_MAX and self.state.in_memory() > 0
 
     def hello(self, is_spooled: bool = False) -> bytes:
-        """Who we are, and whose calls these are. Only on a connection something can be asked for."""
-        told: Dict[str, Any] = {"v": 1, "producer": self.state.producer}
-        if self.key is not None:
-            told.update(self.key.told_in_spool() if is_spooled else self.key.told_in_hello())
-        return json.dumps({"hello": told}, separators=(",", ":")).encode() + b"\n"
+        """Who we are, and whose calls these are."""
+        return _key.hello(self.state.producer, self.key, is_spooled)
 
     def _step(self) -> bool:
         """Does what is due. False when there is nothing more to do, ever."""
         self._admit()
         now = time.monotonic()
         with self.lock:
-            if self.state.connection is None and (now >= self._connect_at or self._may_connect_early(now)):
-                self.connect(now)
+            is_due = now >= self._connect_at or self._may_connect_early(now)
+            is_missing = self.state.connection is None and is_due and not self.connect(now)
+        if is_missing and self.relay is not None:
+            self._try_relay(self.relay, now)
         self._start(now)
         self._read(now)
         with self.lock:
@@ -197,7 +214,7 @@ class Carrier:
         return outcome.is_there
 
     def _tell_away(self, outcome: Optional[Outcome]) -> None:
-        spool = _place.choose(self.places, self.place).spool
+        spool = _place.choose(self.places, self.place or self.relay).spool
         reason = None if outcome is None or outcome.is_there else outcome.reason
         _log.warning_once("agent", "%s", _trouble.of_connecting(self._met, spool, reason))
 
@@ -290,7 +307,7 @@ class Carrier:
                 return
 
     def _spool(self, parked: List[Line], hello: bytes, producer: str, now: float) -> bool:
-        folder = _place.choose(self.places, self.place).spool
+        folder = _place.choose(self.places, self.place or self.relay).spool
         try:
             self._writer.write(folder, producer, parked[0].n, [hello, *(line.content for line in parked)])
         except (OSError, ValueError) as error:

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from typing import Callable, Deque, Dict, List
 
-from . import _end, _key, _log, _place
+from . import _end, _key, _log, _place, _relay
 from ._carrier import Carrier
 from ._state import State
 
@@ -54,7 +54,8 @@ class Life:
         key = _key.of_environment(os.environ)
         if key is not None and key.trouble:
             _log.error_once("key", _NO_KEY, _key.KEY_VARIABLE, key.trouble, key.profile)
-        self.carrier = Carrier(self.state, self.lock, places, key, self.admit, time.monotonic())
+        relay = _relay.of_environment(os.environ, places[0].spool)
+        self.carrier = Carrier(self.state, self.lock, places, relay, key, self.admit, time.monotonic())
         self.has_thread = self.has_tried = self.is_closed = self.is_finishing = False
         # In a child of `multiprocessing` nothing of `atexit` runs.
         util = sys.modules.get("multiprocessing.util")

@@ -58,8 +58,18 @@ def of_environment(env: Mapping[str, str]) -> Optional[Key]:
     return Key(value, env.get(URL_VARIABLE, "").strip() or None) if value else None
 
 
+def hello(producer: str, key: Optional[Key], is_spooled: bool) -> bytes:
+    """The line that comes first. Only on a connection something can be asked for."""
+    told: Dict[str, Any] = {"v": 1, "producer": producer}
+    if key is not None:
+        told.update(key.told_in_spool() if is_spooled else key.told_in_hello())
+    return json.dumps({"hello": told}, separators=(",", ":")).encode() + b"\n"
+
+
 def may_be_told(connection: socket.socket) -> bool:
     """Whether the other side is this very user, as the kernel says it."""
+    if connection.family != getattr(socket, "AF_UNIX", None):
+        return False
     try:
         said = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         uid: int = struct.unpack("3i", said)[1]

@@ -5,7 +5,7 @@
 //! received whole is stored, and the answer meets nobody.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -27,10 +27,15 @@ pub(super) async fn serve<Q: Queue>(desk: Arc<Desk<Q>>, stream: TcpStream, place
     let _ = stream.set_nodelay(true);
     let limits = desk.settings().limits.clone();
     let stopping = stop.clone();
+    let lines = Mutex::new(None);
     let service = service_fn(|request: Request<Incoming>| {
-        let (desk, is_busy, stopping) = (&desk, place.busy(), &stopping);
+        let (desk, is_busy, stopping, lines) = (&desk, place.busy(), &stopping, &lines);
         async move {
-            let mut answer = desk.answer(request).await;
+            let (mut answer, begun) = desk.answer(request).await;
+            if begun.is_some() {
+                *lines.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+                return Ok(answer);
+            }
             if stopping.is_requested() {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -44,10 +49,16 @@ pub(super) async fn serve<Q: Queue>(desk: Arc<Desk<Q>>, stream: TcpStream, place
         .max_buf_size(limits.head_bytes_max)
         .max_headers(limits.headers_max)
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let linger = limits.stop_linger;
     let ended = until_ended(connection, &place, stop, linger, |connection| connection.graceful_shutdown());
     if let Some(Err(error)) = ended.await {
         debug!(%error, "a connection broke off");
+    }
+    let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(lines) = lines {
+        let _is_busy = place.busy();
+        lines.serve().await;
     }
 }

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::answer::{Answer, Problem, created};
 use super::guard;
+use super::lines::{self, Lines};
 use super::route;
 use super::settings::Settings;
 use crate::intake::{Bucket, Door, Observer, Turned, unix_ms};
@@ -74,14 +75,21 @@ impl<Q: Queue> Desk<Q> {
         &self.settings
     }
 
-    /// Answers one request.
+    /// Answers one request. With the answer may come what its connection is from then on.
     ///
     /// Dropped before the whole body was read, it takes nothing in; after that it may have.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let (head, body) = request.into_parts();
-        let path = route::parse(head.uri.path());
+    pub(super) async fn answer(&self, mut request: Request<Incoming>) -> (Answer, Option<Lines>) {
+        let uri = request.uri().clone();
+        let path = route::parse(uri.path());
         let now_ms = unix_ms();
-        let answered = async {
+        let answered: Result<_, Problem> = async {
+            if path.route == lines::ROUTE {
+                self.may_ask(request.headers(), &path)?;
+                self.profile(request.headers())?;
+                let begun = Lines::begin(&mut request, &self.settings.socket).await?;
+                return Ok((Lines::answer(), Some(begun)));
+            }
+            let (head, body) = request.into_parts();
             self.may_send(&head.method, &head.headers, &path)?;
             let profile = self.profile(&head.headers)?;
             let lane = Lane { profile, route: path.kind.unwrap_or(Kind::Completion).code() };
@@ -89,23 +97,31 @@ impl<Q: Queue> Desk<Q> {
             let Some(kind) = path.kind else {
                 return Err(self.no_route(&lane, &body, path.route, now_ms).await);
             };
-            self.take(&lane, kind, &head.headers, &body, now_ms).await
-        };
-        let answered: Result<Answer, Problem> = answered.await;
+            Ok((self.take(&lane, kind, &head.headers, &body, now_ms).await?, None))
+        }
+        .await;
         answered.unwrap_or_else(|problem| {
             if self.may_warn() {
                 let Problem { status, code, field, .. } = &problem;
                 warn!(status, code, field, "request refused");
             }
-            problem.answer(path.route, now_ms)
+            (problem.answer(path.route, now_ms), None)
         })
     }
 
+    /// Whether a request without a body is of here.
+    fn may_ask(&self, headers: &HeaderMap, path: &route::Path<'_>) -> Result<(), Problem> {
+        match guard::check(headers, path.token, &self.settings) {
+            Ok(()) | Err(guard::Turned::ContentType) => Ok(()),
+            Err(turned) => Err(Problem::new(turned.status(), "not_taken", turned.message()).closing()),
+        }
+    }
+
     fn may_send(&self, method: &Method, headers: &HeaderMap, path: &route::Path<'_>) -> Result<(), Problem> {
-        if let Err(turned) = guard::check(headers, path.token, &self.settings)
+        if *method != Method::POST {
             // Other methods have no body whose type matters.
-            && (*method == Method::POST || turned != guard::Turned::ContentType)
-        {
+            self.may_ask(headers, path)?;
+        } else if let Err(turned) = guard::check(headers, path.token, &self.settings) {
             return Err(Problem::new(turned.status(), "not_taken", turned.message()).closing());
         }
         match path.kind {

@@ -1,8 +1,7 @@
 //! The relay over real sockets, with a queue whose durability the test decides.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use revenium_event::limits::BODY_BYTES_MAX;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,6 +44,7 @@ impl<Q: Queue> Rig<Q> {
             is_strict: false,
             token: None,
             hosts: Vec::new(),
+            socket: "/nowhere/agent.sock".into(),
             instance: "me".into(),
             limits,
         };

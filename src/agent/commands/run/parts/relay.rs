@@ -54,6 +54,7 @@ pub(super) fn start(
         is_strict: config.strict,
         token: config.token.clone(),
         hosts: config.hosts.clone(),
+        socket: shell.config.socket.path.clone(),
         instance: shell.instance.clone(),
         limits: Limits { connections_max: connections_max(shell), ..Limits::default() },
     };

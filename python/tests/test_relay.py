@@ -1,0 +1,201 @@
+"""An agent's relay in the place of its socket: what is taken, what is kept while it is away, and what is told."""
+
+import json
+import os
+import pathlib
+import socket
+import threading
+import time
+from typing import Any, Iterator, List
+
+import pytest
+from agent import Agent
+from conftest import KEY, App, Real
+
+# For where no socket is: one that nobody listens at.
+AWAY = {"REVENIUM_AGENT_SOCKET": "/nowhere/agent.sock"}
+
+
+class Relay(Agent):
+    """The stand-in for the agent, reached as a relay is."""
+
+    def __init__(self, address: str = "127.0.0.1:0") -> None:
+        super().__init__("")
+        host, port = address.split(":")
+        self._listener = socket.create_server((host, int(port)))
+        self.address = "%s:%d" % self._listener.getsockname()
+        self.url, self.status, self.asked = "http://" + self.address, 101, b""
+
+    def start(self, listens_as: Any = None) -> "Relay":
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            self.drop()
+
+    def _serve(self, connection: socket.socket) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            byte = connection.recv(1)
+            if not byte:
+                return
+            head += byte
+        self.asked = head
+        connection.sendall(b"HTTP/1.1 %d As told\r\nupgrade: revenium-lines\r\n\r\n" % self.status)
+        if self.status != 101:
+            return connection.close()
+        super()._serve(connection)
+
+
+@pytest.fixture
+def relay(app: App) -> Iterator[Relay]:
+    relay = Relay().start()
+    app.env.update(AWAY, REVENIUM_AGENT_RELAY=relay.url, REVENIUM_AGENT_SPOOL=str(app.spool))
+    yield relay
+    relay.stop()
+
+
+def _closed() -> str:
+    """An address where nobody listens, until somebody does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return "127.0.0.1:%d" % listener.getsockname()[1]
+
+
+def _wait_for(address: str) -> None:
+    """Returns once somebody listens there."""
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", int(address.split(":")[1]))).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise AssertionError("nobody listens at " + address)
+
+
+def _said(err: str) -> List[str]:
+    """Lines about the agent: a program without the SDK is told that there is nothing to meter."""
+    return [line for line in err.splitlines() if "nothing to meter" not in line]
+
+
+def test_where_no_socket_is_calls_go_to_the_relay(app: App, relay: Relay) -> None:
+    assert app.run("call()\ncall()\nlist(client.messages.create(**ASK, stream=True))") == ""
+    assert len(relay.lines) == 3
+    assert app.spooled() == []
+    assert relay.asked.splitlines()[0] == b"GET /lines HTTP/1.1"
+
+
+def test_a_token_is_part_of_the_url(app: App, relay: Relay) -> None:
+    app.run("call()", REVENIUM_AGENT_RELAY=relay.url + "/token/abc-1/")
+    assert relay.asked.splitlines()[0] == b"GET /token/abc-1/lines HTTP/1.1"
+    assert len(relay.lines) == 1
+
+
+def test_a_socket_goes_first(app: App, relay: Relay) -> None:
+    agent = Agent(str(app.socket)).start()
+    app.run("call()", REVENIUM_AGENT_SOCKET=str(app.socket))
+    agent.stop()
+    assert (len(agent.lines), relay.asked) == (1, b"")
+
+
+def test_what_an_application_that_is_killed_had_called_is_taken(app: App, relay: Relay) -> None:
+    # The first waits for the connection, which no call does.
+    process = app.start("call()\nrevenium.flush()\ncall()\nos.kill(os.getpid(), 9)")
+    process.communicate(timeout=60)
+    relay.wait(lambda: len(relay.lines) == 2)
+
+
+def test_a_call_does_not_wait_for_a_relay_that_does_not_answer(app: App, relay: Relay) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = "http://127.0.0.1:%d" % silent.getsockname()[1]
+        process = app.start("meter()\nprint('called', flush=True)\nsys.stdin.read()", REVENIUM_AGENT_RELAY=url)
+        connection, _ = silent.accept()
+        # Asked, and not answered: the application is past its call.
+        assert process.stdout is not None and process.stdout.readline() == "called\n"
+        connection.close()
+    process.communicate(timeout=60)
+    assert len(app.spooled()) == 1
+
+
+def test_what_a_relay_that_was_away_missed_is_handed_in_by_the_next_process(app: App, relay: Relay) -> None:
+    address = _closed()
+    app.env["REVENIUM_AGENT_RELAY"] = "http://" + address
+    err = app.run("for _ in range(5): meter()")
+    assert len(app.spooled()) == 5
+    (line,) = _said(err)
+    assert "http://%s (Connection refused)" % address in line and str(app.spool) in line
+    # While it has no room, files stay.
+    late = Relay(address)
+    late.refuses = "full"
+    late.start()
+    app.run("meter()")
+    assert len(app.spooled()) == 6
+    late.refuses = None
+    app.run("meter()")
+    late.stop()
+    assert app.spooled() == []
+    assert len(late.lines) == 7
+    assert late.received > 7
+
+
+def test_the_relay_s_own_folder_is_not_an_agent_s(app: App, relay: Relay, tmp_path: pathlib.Path) -> None:
+    del app.env["REVENIUM_AGENT_SPOOL"]
+    app.env["REVENIUM_AGENT_SOCKET"] = str(tmp_path / "agent.sock")
+    app.run("meter()", REVENIUM_AGENT_RELAY="http://" + _closed())
+    assert [path.name for path in tmp_path.glob("spool*")] == ["spool-relay"]
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (401, "it asks for a token: add /token/TOKEN to the URL"),
+        (421, "it is not called so: add the name to relay.hosts"),
+        (503, "it is stopping"),
+        (404, "it answered 404, as no relay of this version does"),
+    ],
+)
+def test_a_relay_that_refuses_is_told_in_one_line(app: App, relay: Relay, status: int, says: str) -> None:
+    relay.status = status
+    (line,) = _said(app.run("meter()\nmeter()"))
+    assert "%s (%s)" % (relay.url, says) in line
+    assert len(app.spooled()) == 2
+
+
+@pytest.mark.parametrize("value", ["relay", "https://127.0.0.1:1", "http://127.0.0.1", "http://h:0", "http://h:65536"])
+def test_what_is_no_relay_s_url_is_told_and_not_used(app: App, relay: Relay, value: str) -> None:
+    err = app.run("meter()", REVENIUM_AGENT_RELAY=value)
+    assert "REVENIUM_AGENT_RELAY is no relay's URL, such as http://127.0.0.1:8793: it is not used" in err
+    assert len(app.spooled()) == 1
+
+
+def test_a_key_is_not_told_by_way_of_a_relay_and_no_agent_is_started(app: App, relay: Relay) -> None:
+    relay.wants_keys = True
+    started = "from revenium_middleware_anthropic import _start\n_start.find_program = lambda: os.abort()\n"
+    err = app.run(started + "meter()\nrevenium.flush()", REVENIUM_METERING_API_KEY=KEY)
+    assert "it is not told" in err
+    assert (len(relay.lines), relay.keys) == (1, [])
+    assert KEY not in json.dumps([relay.hellos, err, relay.asked.decode()])
+    app.run(started + "meter()", REVENIUM_METERING_API_KEY=KEY, REVENIUM_AGENT_RELAY="http://" + _closed())
+
+
+def test_a_forked_child_has_a_connection_of_its_own(app: App, relay: Relay) -> None:
+    app.run("meter()\nrevenium.flush()\nif os.fork(): os.wait()\nmeter()")
+    assert len(relay.lines) == 3
+    assert len({producer for producer, _ in relay.lines}) == 2
+
+
+def test_what_goes_over_the_real_relay_is_billed_once(app: App, real: Real, tmp_path: pathlib.Path) -> None:
+    address = _closed()
+    with open(tmp_path / "config.toml", "a") as file:
+        file.write('relay.listen = "%s"\n' % address)
+    app.env.update(AWAY, REVENIUM_AGENT_RELAY="http://" + address, REVENIUM_AGENT_SPOOL=str(tmp_path / "relay"))
+    app.run("for _ in range(20): meter()")
+    assert len(os.listdir(tmp_path / "relay")) > 0
+    real.start()
+    _wait_for(address)
+    app.run("for _ in range(20): meter()\nassert revenium.flush(30)")
+    assert len(real.billed(40)) == 40
+    assert os.listdir(tmp_path / "relay") == []
