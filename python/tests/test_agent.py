@@ -5,6 +5,7 @@ import inspect
 import json
 import pathlib
 import re
+import sys
 import time
 from typing import Any, Dict, List
 
@@ -156,3 +157,16 @@ def test_what_was_called_while_the_agent_was_killed_and_came_back_is_billed_once
     assert process.returncode == 0, err
     # They have no ids, so the agent gives each the one that follows from its producer and number.
     assert len({body["transactionId"] for body in real.billed(300)}) == 300
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="once is enough for what takes so long")
+@pytest.mark.parametrize("is_there", [True, False])
+def test_of_two_thousand_calls_without_a_pause_before_a_normal_end_none_is_lost(
+    app: App, real: Real, is_there: bool
+) -> None:
+    if is_there:
+        real.start()
+    app.run("for _ in range(2000): call()")
+    if not is_there:
+        real.start()
+    assert len({body["transactionId"] for body in real.billed(2000)}) == 2000

@@ -98,7 +98,9 @@ def plain(model: Any) -> Dict[str, Any]:
     try:
         dumped = model.model_dump(exclude_unset=True, warnings=False)
     except (AttributeError, TypeError):
-        dumped = model.dict(exclude_unset=True)
+        # The SDK's own models have one of the two; a vendor's answer may have anything else in their place.
+        old = getattr(model, "dict", None)
+        dumped = old(exclude_unset=True) if callable(old) else None
     return dumped if isinstance(dumped, dict) else {}
 
 

@@ -136,15 +136,23 @@ class Whole:
 
 
 class Lines:
-    """Whole lines, from bytes as they come in."""
+    """Whole lines, from bytes as they come in, with any of the three line endings."""
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         # One that grows in place: an application may read a long line in small pieces.
         self._rest = bytearray()
+        self._is_after_return = False
 
     def take(self, content: bytes) -> Iterator[bytes]:
         """The lines that `content` completes."""
+        if self._is_after_return and content:
+            # A line feed there belongs to it.
+            content = content[content.startswith(b"\n") :]
+            self._is_after_return = False
+        if b"\r" in content:
+            self._is_after_return = content.endswith(b"\r")
+            content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, rest = content.split(b"\n")
         for line in lines:
             self._rest += line
@@ -167,7 +175,10 @@ class Events:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._lines = Lines(LINE_BYTES_MAX)
+        self._has_begun = False
         self._name = ""
+        self._data: List[bytes] = []
+        self._room = LINE_BYTES_MAX
 
     def see(self, content: bytes) -> None:
         for line in self._lines.take(content):
@@ -175,15 +186,31 @@ class Events:
 
     def ended(self) -> None:
         self._line(self._lines.rest())
+        self._dispatch()
         self._call.stopped()
 
     def _line(self, line: bytes) -> None:
-        if line.startswith(b"event:"):
+        if not self._has_begun:
+            self._has_begun = True
+            # A byte order mark.
+            line = line[3 * line.startswith(b"\xef\xbb\xbf") :]
+        if not line:
+            self._dispatch()
+        elif line.startswith(b"event:"):
             self._name = line[6:].strip().decode("ascii", "replace")
-        elif line.startswith(b"data:") and self._name == "error":
-            self._call.end("error", _facts.of_error_body(_facts.parsed(line[5:])))
-        elif line.startswith(b"data:") and self._call.needs(self._name):
-            self._call.event(_facts.parsed(line[5:]))
+        elif line.startswith(b"data:"):
+            self._room -= len(line)
+            if self._room > 0:
+                self._data.append(line[5:])
+
+    def _dispatch(self) -> None:
+        """An event is there with all its lines."""
+        name, data, is_whole = self._name, self._data, self._room > 0
+        self._name, self._data, self._room = "", [], LINE_BYTES_MAX
+        if name == "error":
+            self._call.end("error", _facts.of_error_body(_facts.parsed(b"\n".join(data))))
+        elif data and is_whole and self._call.needs(name):
+            self._call.event(_facts.parsed(b"\n".join(data)))
 
 
 class Frames:
