@@ -5,8 +5,11 @@
 #
 # FILE stands in for a release build, and no wheels are made then; N is the package's revision (1), DIR is
 # target/dist; --fast is for tests and compresses less. It needs cargo-deb (cargo install --locked cargo-deb), and
-# python3 for the wheels. The same commit and binary give the same bytes.
+# python3 for the wheels. A binary that needs another library than glibc and libgcc, or a newer glibc than the README
+# says, is refused. The same commit and binary give the same bytes.
 set -euo pipefail
+# The oldest glibc that the README's support table names.
+GLIBC=2.34
 from=$PWD
 cd "$(dirname "$0")/.."
 
@@ -40,6 +43,17 @@ trap 'rm -rf "$stage"' EXIT
 files="$stage/release"
 mkdir -p "$files/completions" "$output"
 strip -o "$files/revenium-agent" "$binary"
+
+# Before anything is packed: it may need what the README's support table says, and nothing else.
+refuse() { echo "$binary is not released: it needs $1" >&2; exit 1; }
+needs=$(LC_ALL=C readelf --dynamic --version-info --wide "$files/revenium-agent")
+others=$(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' <<< "$needs" |
+    grep -vxE 'lib(c|m)\.so\.6|libgcc_s\.so\.1|ld-linux-[a-z0-9-]+\.so\.[0-9]+') || true
+[ -z "$others" ] || refuse "${others//$'\n'/, }, and may need libc, libm, libgcc_s and ld-linux alone"
+newest=$(grep -o 'GLIBC_[0-9.]*' <<< "$needs" | sort --version-sort | tail -1) || true
+[ "$(printf '%s\n' "$GLIBC" "${newest#GLIBC_}" | sort --version-sort | tail -1)" = "$GLIBC" ] ||
+    refuse "$newest, and may need glibc $GLIBC or older: build it on an older system"
+
 "$files/revenium-agent" man --output "$files/man"
 for shell in bash zsh fish; do
     "$files/revenium-agent" completions "$shell" > "$files/completions/$shell"

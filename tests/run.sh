@@ -131,7 +131,8 @@ need faketime faketime
 # tests/systemd boots a machine with it, and holds a thread of the agent with strace.
 need systemd-nspawn systemd-container
 need strace strace
-# tests/release looks at what is released with them.
+# ops/release.sh and tests/release look at what is released with them.
+need readelf binutils
 need lintian lintian
 need man man-db
 need zsh zsh

@@ -70,6 +70,39 @@ fn the_program_needs_glibc_and_nothing_else_and_none_newer_than_is_said() {
     assert!(readme.expect("a README").contains(&said), "the README does not say: {said}");
 }
 
+/// A program that needs a library of this name, with a symbol of this version.
+fn program(dir: &Path, library: &str, version: &str) {
+    let write = |name: &str, text: &str| fs::write(dir.join(name), text).expect("written");
+    write("library.c", "int other(void) { return 0; }");
+    write("program.c", "int other(void); int main(void) { return other(); }");
+    write("versions", &format!("{version} {{ other; }};"));
+    let cc = |args: &[&str]| printed(Command::new("cc").args(args).current_dir(dir));
+    let name = format!("-Wl,-soname,{library}");
+    cc(&["-shared", "-o", "library.so", "library.c", &name, "-Wl,--version-script=versions"]);
+    cc(&["-o", "program", "program.c", "library.so"]);
+}
+
+#[test]
+fn a_binary_that_needs_another_library_or_a_newer_glibc_is_not_released() {
+    for (library, version, words) in [
+        ("libother.so.1", "OTHER_1", "is not released: it needs libother.so.1, and may need libc, libm,"),
+        ("libm.so.6", "GLIBC_2.35", "is not released: it needs GLIBC_2.35, and may need glibc 2.34 or older"),
+        // Not by the letters.
+        ("libm.so.6", "GLIBC_2.100", "is not released: it needs GLIBC_2.100, and may need"),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        program(dir.path(), library, version);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/release.sh");
+        let mut script = Command::new(script);
+        script.arg("--binary").arg(dir.path().join("program")).arg("--output").arg(dir.path().join("dist"));
+        let ended = run(&mut script);
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{library} {version}: {said}");
+        assert!(said.contains(words), "{said}");
+        assert_eq!(fs::read_dir(dir.path().join("dist")).expect("made").count(), 0, "nothing is packed");
+    }
+}
+
 #[test]
 fn a_wrong_command_line_of_the_script_is_told() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/release.sh");

@@ -36,6 +36,69 @@ fn a_user_gets_key_configuration_and_unit_and_sees_that_revenium_took_the_event(
     }
 }
 
+/// The README's kinds of applications, in order; how the line of each begins, and what it says.
+const WAYS: [(&str, &str, &[&str]); 6] = [
+    ("Python, with Anthropic's SDK", "Python", &["import revenium_middleware_anthropic"]),
+    ("Rust, with reqwest", "Rust, reqwest", &[".with(revenium_middleware::Metering::new(Emitter::new()))"]),
+    (
+        "Node, or anything that calls Anthropic",
+        "calls Anthropic",
+        &["export ANTHROPIC_BASE_URL=http://127.0.0.1:8794"],
+    ),
+    (
+        "Claude Code",
+        "Claude Code",
+        &[r#"{"env":{"ANTHROPIC_BASE_URL":"http://127.0.0.1:8794"}}"#, "~/.claude/settings.json"],
+    ),
+    (
+        "what uses Revenium's SDKs",
+        "Revenium's SDKs",
+        &["export REVENIUM_METERING_BASE_URL=http://127.0.0.1:8793"],
+    ),
+    ("anything else", "anything else", &["echo '{\"model\":", "| nc -N -U ", "/revenium/agent.sock"]),
+];
+
+#[test]
+fn each_kind_of_application_that_the_readme_names_has_a_line() {
+    let readme = include_str!("../../README.md").split("| your application | is metered by |").nth(1);
+    let table = readme.and_then(|rest| rest.split("\n\n").next()).expect("a table");
+    let rows = table.lines().skip(2).filter_map(|row| row.split('|').nth(1));
+    let rows: Vec<&str> = rows.map(str::trim).collect();
+    assert_eq!(rows, WAYS.map(|(row, ..)| row), "what the README names, and what setup has a line for");
+
+    let user = User::new();
+    let said = user.setup(KEY, &["--no-test"]).stdout;
+    let line = |label: &str| said.lines().find(|line| line.starts_with(&format!("  {label:17}")));
+    let ways = WAYS.map(|(_, label, words)| (label, words));
+    let more: [(&str, &[&str]); 2] =
+        [("any command", &["revenium-agent exec -- "]), ("Rust", &["revenium_emitter::Emitter::new()"])];
+    for (label, words) in ways.into_iter().chain(more) {
+        let line = line(label).unwrap_or_else(|| panic!("no line for {label}:\n{said}"));
+        for word in words {
+            assert!(line.contains(word), "{word:?} is not in {line:?}");
+        }
+    }
+}
+
+#[test]
+fn what_turns_the_gateway_on_is_told_until_it_is() {
+    let user = User::new();
+    let said = user.setup(KEY, &["--no-test"]).stdout;
+    let told = said.lines().find_map(|line| line.trim().strip_prefix("once the gateway is on: "));
+    let (setting, rest) = told.and_then(|told| told.split_once(" at the top of ")).expect("is told");
+    let config = user.config("config.toml");
+    assert_eq!(rest, format!("{}, and: systemctl --user restart revenium-agent", config.display()));
+
+    let setting = setting.replace("8794", "8799");
+    fs::write(&config, format!("{setting}\n{}", read(&config))).expect("written");
+    let ended = user.setup(KEY, &["--no-test"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let said = ended.stdout;
+    assert!(said.contains("  calls Anthropic  export ANTHROPIC_BASE_URL=http://127.0.0.1:8799\n"), "{said}");
+    assert!(said.contains(r#""http://127.0.0.1:8799"}} in ~/.claude/settings.json"#), "{said}");
+    assert!(!said.contains("once the gateway is on"), "{said}");
+}
+
 #[test]
 fn the_agent_that_was_set_up_runs_as_its_unit_says_and_delivers() {
     let user = User::new();

@@ -114,9 +114,17 @@ fn the_readmes_package_starts_nothing_until_there_is_a_key_and_says_what_is_next
     // As the README says, after ops/release.sh.
     let (install, start) = installing("README.md");
     let (made, install) = install.split_once('\n').expect("several commands");
+    let (check, install) = install.split_once('\n').expect("several commands");
     let (install, key) = install.split_once('\n').expect("several commands");
     assert_eq!(made, "ops/release.sh");
-    machine.run("mkdir -p /srv/target/dist; ln /srv/1.deb /srv/target/dist/revenium-agent_0.1.0-1_amd64.deb");
+    let dist = package("1");
+    machine.run("mkdir -p /srv/target/dist");
+    for file in fs::read_dir(dist.parent().expect("a folder")).expect("made").flatten() {
+        let to = format!("/srv/target/dist/{}", file.file_name().display());
+        machine.copy(&file.path(), &to, "0644");
+    }
+    let checked = machine.run(&format!("cd /srv; {check}"));
+    assert!(checked.contains("revenium-agent_0.1.0-1_amd64.deb: OK\n"), "{checked}");
     let said = machine.run(&format!("cd /srv; {install}"));
     let next = "revenium-agent is installed and not started. Next: revenium-agent setup";
     assert!(said.contains(next), "{said}");

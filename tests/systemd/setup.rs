@@ -56,6 +56,11 @@ fn root_gets_a_service_from_the_program_alone_and_it_delivers() {
         machine.run("systemd-analyze verify --recursive-errors=yes /etc/systemd/system/revenium-agent*");
     assert_eq!(verified, "");
 
+    let told = said.lines().find_map(|line| line.trim().strip_prefix("once the gateway is on: "));
+    machine.run(&format!("{} && systemctl start revenium-agent-gateway", told.expect("is told")));
+    let of_gateway = machine.run("curl -s http://127.0.0.1:8795/metrics");
+    assert!(of_gateway.contains("revenium_agent_gateway_requests_total"), "{of_gateway}");
+
     machine.run("useradd app && usermod -aG revenium app");
     let sent = machine.run(&format!(
         "setpriv --reuid app --regid app --init-groups /usr/local/bin/revenium-agent exec -- \

@@ -26,7 +26,7 @@ use crate::tasks::Stop;
 use crate::web::Waiting;
 
 /// Where it listens unless told otherwise.
-const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8794);
+pub(super) const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8794);
 
 /// For the events of the last calls to reach the agent, or a spool file.
 const EMITTER_STOP_MAX: Duration = Duration::from_secs(5);

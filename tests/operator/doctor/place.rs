@@ -1,7 +1,11 @@
 //! Faults of this machine: sockets, spool, disk, owner.
 
 use std::fs::{self, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+
+use revenium_emitter::link::connect_now;
 
 use super::report::Report;
 use super::standin::{StandIn, answer, home};
@@ -34,6 +38,21 @@ fn a_socket_that_is_none_or_that_a_killed_agent_left_is_told() {
         "problem",
         &["an agent runs, and its socket is not"],
     );
+    agent.stop();
+}
+
+#[test]
+fn a_socket_that_has_no_room_for_one_more_is_told() {
+    let home = place("");
+    let agent = home.start();
+    let full = home.path("full.sock");
+    let listener = UnixListener::bind(&full).expect("bound");
+    rustix::net::listen(&listener, 1).expect("set");
+    let waiting: Vec<_> = std::iter::from_fn(|| connect_now(&full).ok()).collect();
+    let again = connect_now(&full).expect_err("it is full");
+    assert_eq!((waiting.is_empty(), again.kind()), (false, ErrorKind::WouldBlock));
+    let words = ["somebody listens, and takes no connection now", "`revenium-agent status`"];
+    Report::of(&home, &["--socket", &full.display().to_string()]).planted("socket", "warning", &words);
     agent.stop();
 }
 

@@ -1,7 +1,9 @@
 //! Something that answers in Revenium's place: always the same, in clear or over TLS.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -73,6 +75,16 @@ impl StandIn {
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
+}
+
+/// Answers on the control socket of this folder, where an agent would.
+pub(crate) fn answer_for_an_agent(home: &Home, answer: &str) {
+    fs::create_dir(home.path("data")).expect("made");
+    let listener = UnixListener::bind(home.path("data/control.sock")).expect("bound");
+    let answer = answer.to_owned();
+    std::thread::spawn(move || {
+        listener.incoming().flatten().for_each(|stream| serve(stream, &answer, &AtomicUsize::new(0)));
+    });
 }
 
 /// Reads one request and answers it; whoever only connects is let go.

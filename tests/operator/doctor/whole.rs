@@ -8,7 +8,7 @@ use revenium_agent::commands::doctor::Id;
 use revenium_agent::sandbox::What;
 
 use super::report::Report;
-use super::standin::configure;
+use super::standin::{answer, answer_for_an_agent, configure};
 use crate::support::{Home, KEY, Line, Sandbox, completion, names};
 
 /// A stand-in, and a folder that delivers to it.
@@ -110,6 +110,16 @@ fn an_agent_that_is_not_well_and_one_that_does_not_run_are_told() {
 }
 
 #[test]
+fn somebody_who_answers_as_no_agent_of_this_version_does_is_told() {
+    let (_sandbox, home) = healthy("");
+    answer_for_an_agent(&home, &answer("200 OK", "", "{}"));
+    let report = Report::of(&home, &[]);
+    let words = ["it does not say how it does: its status cannot be read", "is it of this version?"];
+    report.planted("agent", "problem", &words);
+    assert_eq!(report.code, Some(1));
+}
+
+#[test]
 fn a_key_that_is_missing_open_or_none_is_told_and_never_shown() {
     use std::os::unix::fs::PermissionsExt;
     let (_sandbox, home) = healthy("");
@@ -142,6 +152,11 @@ fn a_key_that_is_missing_open_or_none_is_told_and_never_shown() {
     let report = Report::of(&home, &[]);
     report.planted("key", "problem", &["cannot be read: No such file", "umask 077"]);
     assert_eq!(report.code, Some(78));
+    std::fs::create_dir(&key).expect("made");
+    mode(0o755);
+    let report = Report::of(&home, &[]);
+    report.planted("key", "problem", &["is not a regular file", "put the key into a file of its own"]);
+    assert_eq!((report.code, report.level("key.permission")), (Some(78), ""), "a folder's mode is no fault");
     home.write("config.toml", "data_dir = \"data\"\nsocket.path = \"agent.sock\"\n");
     let report = Report::of(&home, &["--offline"]);
     report.planted("key", "warning", &["it has no API key: its events are kept", "api_key_file"]);

@@ -57,17 +57,17 @@ fn of_file(name: &str, path: &Path, source: &Path, is_guarded: bool, owner: &Own
             return vec![Finding::problem(Id::Key, name, cause, next)];
         }
     };
+    // What is advised for a file would be wrong for a folder.
+    if !found.is_file() {
+        let cause = format!("{shown} is not a regular file");
+        return vec![Finding::problem(Id::Key, name, cause, "put the key into a file of its own")];
+    }
     let mut findings = Vec::new();
     let guarded = if is_guarded { fs::metadata(source).ok() } else { None };
     findings.push(match guarded {
         Some(meta) => permission(name, path, source, &meta, owner),
         None => Finding::ok(Id::KeyPermission, name, format!("{shown} is guarded by systemd")),
     });
-    if !found.is_file() {
-        let cause = format!("{shown} is not a regular file");
-        findings.push(Finding::problem(Id::Key, name, cause, "put the key into a file of its own"));
-        return findings;
-    }
     match value(&KeySource::File(path.to_owned())) {
         Err(KeyError::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
             return vec![not_readable(name, path, owner)];

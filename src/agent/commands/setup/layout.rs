@@ -27,7 +27,7 @@ const INSTALLED: &str = "/usr/local/bin/revenium-agent";
 const SHIPPED: &str = "/usr/bin/revenium-agent";
 
 /// The machine's files beside the configuration.
-const MACHINE_FILES: [(&str, &str); 7] = [
+const MACHINE_FILES: [(&str, &str); 9] = [
     (
         "/etc/systemd/system/revenium-agent.service",
         include_str!("../../../../ops/systemd/revenium-agent.service"),
@@ -39,6 +39,14 @@ const MACHINE_FILES: [(&str, &str); 7] = [
     (
         "/etc/systemd/system/revenium-agent-relay.socket",
         include_str!("../../../../ops/systemd/revenium-agent-relay.socket"),
+    ),
+    (
+        "/etc/systemd/system/revenium-agent-gateway.socket",
+        include_str!("../../../../ops/systemd/revenium-agent-gateway.socket"),
+    ),
+    (
+        "/etc/systemd/system/revenium-agent-gateway.service",
+        include_str!("../../../../ops/systemd/revenium-agent-gateway.service"),
     ),
     (
         "/etc/systemd/system/revenium-agent-key.path",

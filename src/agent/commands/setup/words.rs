@@ -1,15 +1,16 @@
 //! What `setup` says: of each file, and at its end, how every kind of application is connected.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use super::layout::{Layout, Whose};
 use super::write::Put;
+use crate::commands::gateway::LISTEN as GATEWAY;
 use crate::config::Config;
 
 /// The relay's usual address.
-const RELAY: &str = "127.0.0.1:8793";
+const RELAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8793);
 
 /// A line about a file that was to be written.
 pub(super) fn of_file(put: &Put, path: &Path, note: &str) -> String {
@@ -47,14 +48,26 @@ pub(super) fn connect(whose: Whose, layout: &Layout, config: &Config) -> String 
         "this shell",
         "revenium-agent send --model claude-sonnet-4 --provider Anthropic --input-tokens 25 --output-tokens 15",
     );
-    match config.relay.listen {
-        Some(relay) => line("Revenium's SDKs", &base_url(relay)),
-        None => {
-            line("Revenium's SDKs", &format!("export REVENIUM_METERING_BASE_URL=http://{RELAY}"));
-            line("", &format!("once the relay is on: {}", relay_on(whose, layout)));
-        }
-    }
+    line("Python", "import revenium_middleware_anthropic");
+    line(
+        "Rust, reqwest",
+        "reqwest_middleware::ClientBuilder::new(client).with(revenium_middleware::Metering::new(Emitter::new()))",
+    );
     line("Rust", "revenium_emitter::Emitter::new() finds the agent");
+    let gateway = config.gateway.listen.unwrap_or(GATEWAY);
+    line("calls Anthropic", &format!("export ANTHROPIC_BASE_URL=http://{gateway}"));
+    if config.gateway.listen.is_none() {
+        line("", &format!("once the gateway is on: {}", gateway_on(whose, layout)));
+    }
+    line(
+        "Claude Code",
+        &format!("{{\"env\":{{\"ANTHROPIC_BASE_URL\":\"http://{gateway}\"}}}} in ~/.claude/settings.json"),
+    );
+    let relay = config.relay.listen.unwrap_or(RELAY);
+    line("Revenium's SDKs", &format!("export REVENIUM_METERING_BASE_URL=http://{relay}"));
+    if config.relay.listen.is_none() {
+        line("", &format!("once the relay is on: {}", listens(whose, layout, "relay", RELAY)));
+    }
     line(
         "anything else",
         &format!(
@@ -71,14 +84,20 @@ pub(super) fn connect(whose: Whose, layout: &Layout, config: &Config) -> String 
     text
 }
 
-fn base_url(relay: SocketAddr) -> String {
-    format!("export REVENIUM_METERING_BASE_URL=http://{relay}")
+/// The machine's has a process and a socket of its own; a user's is hosted by the agent.
+fn gateway_on(whose: Whose, layout: &Layout) -> String {
+    match whose {
+        Whose::Machine => "systemctl enable --now revenium-agent-gateway.socket".to_owned(),
+        Whose::User => listens(whose, layout, "gateway", GATEWAY),
+    }
 }
 
-fn relay_on(whose: Whose, layout: &Layout) -> String {
+/// How a way in is turned on that the agent itself listens for.
+fn listens(whose: Whose, layout: &Layout, way: &str, address: SocketAddr) -> String {
     let restart = match whose {
         Whose::Machine => "systemctl restart revenium-agent",
         Whose::User => "systemctl --user restart revenium-agent",
     };
-    format!("relay.listen = \"{RELAY}\" in {}, and: {restart}", layout.config().display())
+    // Further down it would be a key of the table above it.
+    format!("{way}.listen = \"{address}\" at the top of {}, and: {restart}", layout.config().display())
 }
