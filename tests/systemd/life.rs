@@ -88,7 +88,7 @@ fn a_log_that_takes_longer_to_open_than_a_start_may_is_given_the_time() {
 #[test]
 fn what_is_on_its_way_when_it_is_stopped_has_the_time_that_it_is_given() {
     let machine = Machine::new();
-    machine.drop_in("[Service]\nTimeoutStopSec=1s\n");
+    machine.drop_in("[Service]\nTimeoutStopSec=5s\n");
     machine.write("/run/silent.py", "0644", SILENT);
     machine.run("systemd-run --quiet --unit=silent python3 /run/silent.py");
     until("the upstream listens", || machine.sh("test -e /run/listens").code, |code| *code == Some(0));
