@@ -47,6 +47,20 @@ fn a_user_that_is_missing_is_told_by_systemd() {
 }
 
 #[test]
+fn a_group_that_is_missing_is_told_by_systemd_of_the_service_and_of_the_socket() {
+    let machine = Machine::new();
+    machine.run("sed -i '/^revenium:/d' /etc/group");
+    let told = page(&machine);
+    assert!(told.contains("status=216/GROUP"), "{told}");
+    assert_ne!(machine.sh("systemctl start revenium-agent.socket").code, Some(0));
+    let told = machine.sh("systemctl status revenium-agent.socket").out;
+    assert!(told.contains("Failed to resolve group revenium"), "{told}");
+    machine.run("systemd-sysusers revenium-agent.conf; systemctl start revenium-agent.socket revenium-agent");
+    let owned = "stat -c '%a %U %G' /run/revenium/agent.sock";
+    assert_eq!(machine.run(owned), "660 revenium revenium\n");
+}
+
+#[test]
 fn a_name_lookup_that_hangs_keeps_the_agent_from_nothing_but_delivering() {
     /// A name server that says nothing, and tells that it was asked.
     const SILENT: &str = "import socket\n\

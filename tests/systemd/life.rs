@@ -2,7 +2,7 @@
 
 use crate::load::Load;
 use crate::machine::Machine;
-use crate::support::{Line, completion, until};
+use crate::support::{KEY, Line, Producer, completion, until};
 
 #[test]
 fn it_is_ready_once_its_socket_answers_and_its_status_says_how_it_does() {
@@ -45,6 +45,59 @@ fn stopped_under_load_it_ends_well_and_has_all_that_it_had_acknowledged() {
     machine.start();
     load.wait_more(200);
     machine.wait_stored(load.finish().events);
+}
+
+#[test]
+fn what_was_delivered_is_on_its_page_with_how_long_ago() {
+    let machine = Machine::new();
+    // Where the configuration says that the upstream is.
+    let sandbox = format!("revenium-agent sandbox --listen 127.0.0.1:9 --key {KEY}=team");
+    machine.run(&format!("systemd-run --quiet --unit=sandbox {sandbox}"));
+    machine.start();
+    let mut line = Line::connect(&machine.path("/run/revenium/agent.sock"));
+    assert_eq!(line.ask(&completion("m"))["ok"], true);
+    machine.wait_show("StatusText", |status| {
+        let delivered = status.strip_prefix("0 waiting; last delivered: ");
+        delivered.is_some_and(|ago| ago.contains(" ago"))
+    });
+}
+
+#[test]
+fn a_log_that_takes_longer_to_open_than_a_start_may_is_given_the_time() {
+    /// Each a chunk of the log, and so two reads for whoever passes it.
+    const EVENTS: u64 = 150;
+    let machine = Machine::new();
+    machine.start();
+    Producer::new(1).run(&machine.path("/run/revenium/agent.sock"), EVENTS, 1).expect("durable");
+    machine.wait_stored(EVENTS);
+    machine.run("systemctl stop revenium-agent; rm -r /var/lib/revenium-agent/store/index-*");
+    let segments = machine.run("ls -d /var/lib/revenium-agent/store/seg-*");
+    let paths: String = segments.lines().map(|path| format!(" -P {path}")).collect();
+    // Traced by a process beside it, so that the service's is the agent.
+    machine.drop_in(&format!(
+        "[Service]\nTimeoutStartSec=4s\nSystemCallFilter=\nExecStart=\nExecStart=/usr/bin/strace -D -f -qq \
+         -o /dev/null -e trace=pread64 -e inject=pread64:delay_enter=30ms{paths} /usr/bin/revenium-agent run\n"
+    ));
+    machine.start();
+    assert_eq!((machine.show("SubState").as_str(), machine.show("NRestarts").as_str()), ("running", "0"));
+    let at = |name: &str| machine.show(name).parse::<u64>().expect("a number");
+    let took_us = at("ActiveEnterTimestampMonotonic") - at("InactiveExitTimestampMonotonic");
+    assert!(took_us > 4_000_000, "it was opened in {took_us} us: this shows nothing");
+}
+
+#[test]
+fn what_is_on_its_way_when_it_is_stopped_has_the_time_that_it_is_given() {
+    let machine = Machine::new();
+    machine.drop_in("[Service]\nTimeoutStopSec=5s\n");
+    machine.write("/run/silent.py", "0644", SILENT);
+    machine.run("systemd-run --quiet --unit=silent python3 /run/silent.py");
+    until("the upstream listens", || machine.sh("test -e /run/listens").code, |code| *code == Some(0));
+    machine.start();
+    let mut line = Line::connect(&machine.path("/run/revenium/agent.sock"));
+    assert_eq!(line.ask(&completion("m"))["ok"], true);
+    until("the event is on its way", || machine.sh("test -e /run/asked").code, |code| *code == Some(0));
+    machine.run("systemctl stop revenium-agent");
+    assert_eq!((machine.show("Result").as_str(), machine.show("ExecMainStatus").as_str()), ("success", "0"));
 }
 
 #[test]
@@ -95,4 +148,16 @@ for task in /proc/$pid/task/*; do
 done
 echo no committer >&2
 exit 1
+"#;
+
+/// An upstream that takes requests and answers none.
+const SILENT: &str = r#"
+import socket
+listener = socket.create_server(('127.0.0.1', 9))
+open('/run/listens', 'w').close()
+kept = []
+while True:
+    kept.append(listener.accept()[0])
+    if kept[-1].recv(65536):
+        open('/run/asked', 'w').close()
 "#;

@@ -6,6 +6,7 @@
 
 mod activation;
 mod bad_input;
+mod doctor;
 mod gateway;
 mod key;
 mod life;

@@ -185,6 +185,17 @@ fn a_removed_agent_s_events_are_found_by_the_next_and_a_stopped_one_is_not_start
 }
 
 #[test]
+fn the_shells_complete_what_the_package_installed() {
+    let debian = Debian::new();
+    debian.install("1");
+    debian.machine.write("/run/complete", "0644", COMPLETE);
+    assert_eq!(debian.machine.run("bash -e /run/complete"), "doctor\n");
+    let others = "/usr/share/zsh/vendor-completions/_revenium-agent \
+                  /usr/share/fish/vendor_completions.d/revenium-agent.fish";
+    debian.machine.run(&format!("for file in {others}; do grep -q doctor $file || exit 1; done"));
+}
+
+#[test]
 fn a_user_that_is_missing_is_made_again_by_an_upgrade() {
     let debian = Debian::new();
     debian.install("1");
@@ -204,3 +215,14 @@ fn where_systemd_does_not_run_it_is_installed_and_purged_all_the_same() {
     debian.machine.run(&format!("{without}; dpkg --purge revenium-agent'"));
     assert_eq!(debian.machine.run("find /etc/systemd -name '*revenium*'"), "");
 }
+
+/// What bash makes of `revenium-agent doc` and the key for more.
+const COMPLETE: &str = r#"
+. /usr/share/bash-completion/completions/revenium-agent
+spec=$(complete -p revenium-agent)
+completer=$(echo "$spec" | sed 's/.*-F \([^ ]*\).*/\1/')
+COMP_WORDS=(revenium-agent doc)
+COMP_CWORD=1
+"$completer" revenium-agent doc revenium-agent || true
+echo "${COMPREPLY[@]}"
+"#;
