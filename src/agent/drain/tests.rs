@@ -1,9 +1,10 @@
 //! The drain between a queue in memory and a scripted upstream, on a stopped clock.
 //!
 //! `flow`: what an answer does to its record. `way`: keys, pauses, waits, outages. `share`: lanes,
-//! accounts, ends, and stopping. `turned`: a wall clock that is set.
+//! accounts, ends, and stopping. `turned`: a wall clock that is set. `hang`: a loop that is held.
 
 mod flow;
+mod hang;
 mod memory;
 mod script;
 mod share;
