@@ -60,6 +60,8 @@ pub(super) struct Account<Q, T, O> {
     /// For records that meet `Blocked` while their route is open.
     blocked_backoff: Backoff,
     suspects: Suspects,
+    /// When this drain began, by the wall clock.
+    began_ms: u64,
     random: Random,
     lanes: Vec<LaneQueue>,
     /// The lanes' places, main routes first: the order in which a paused profile is probed.
@@ -104,6 +106,7 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
             backoff: Backoff::new(Duration::from_secs(1), settings.backoff_max),
             blocked_backoff: Backoff::new(Duration::from_secs(10), Duration::from_secs(600)),
             suspects: Suspects::default(),
+            began_ms: now.wall_ms,
             random: random.fork(),
             lanes: Vec::new(),
             probe_order: Vec::new(),

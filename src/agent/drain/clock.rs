@@ -37,9 +37,10 @@ pub(super) fn millis(duration: Duration) -> u64 {
 pub(super) enum Clock {
     /// The system's.
     System,
-    /// Counts on from `wall_ms` at `at` with tokio's clock, which a test can stop and turn.
+    /// Counts on from `wall_ms` at `at` with tokio's clock, which a test can stop and turn, and is as many
+    /// milliseconds ahead as the test sets it.
     #[cfg(test)]
-    From(Now),
+    From(Now, &'static std::sync::atomic::AtomicI64),
 }
 
 impl Clock {
@@ -51,7 +52,10 @@ impl Clock {
                 Now { at, wall_ms: millis(since_1970.unwrap_or_default()) }
             }
             #[cfg(test)]
-            Self::From(origin) => Now { at, wall_ms: origin.wall_ms_at(at) },
+            Self::From(origin, ahead_ms) => {
+                let ahead_ms = ahead_ms.load(std::sync::atomic::Ordering::Relaxed);
+                Now { at, wall_ms: origin.wall_ms_at(at).saturating_add_signed(ahead_ms) }
+            }
         }
     }
 }

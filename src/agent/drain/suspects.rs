@@ -4,7 +4,8 @@
 //! letter: it would be tried for ever, and it is for a person to see. A try counts
 //! only if others passed since the one before, so that no outage and no wrong key can condemn a
 //! backlog; and the two are counted apart, so that a few failures don't hasten the other verdict.
-//! Kept in memory and bounded; after a restart the tries (not the day) count anew.
+//! Kept in memory and bounded; after a restart the tries (not the day) count anew. The time is measured by the clock
+//! that nobody sets, so that a system's clock set forward by a day condemns nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,16 +32,17 @@ pub(super) struct Suspects {
 }
 
 impl Suspects {
-    /// `seq`, first tried `age` ago, met `Blocked` when `passed` records of its lane had passed. How
-    /// often it did, or nothing if it is condemned.
-    pub(super) fn blocked(&mut self, seq: Seq, passed: u64, age: Duration, now: Instant) -> Option<u32> {
-        let tries = self.blocked.note(seq, passed, now);
-        (tries.alone < BLOCKED_TRIES || age < BLOCKED_AGE).then_some(tries.all)
+    /// `seq`, first tried `before` this drain began, met `Blocked` when `passed` records of its lane had
+    /// passed. How often it did, or nothing if it is condemned.
+    pub(super) fn blocked(&mut self, seq: Seq, passed: u64, before: Duration, now: Instant) -> Option<u32> {
+        let tries = self.blocked.note(seq, passed, before, now);
+        (tries.alone < BLOCKED_TRIES || tries.age < BLOCKED_AGE).then_some(tries.all)
     }
 
-    /// `seq`, first tried `age` ago, drew a failure. True if it is condemned.
-    pub(super) fn failed(&mut self, seq: Seq, passed: u64, age: Duration, now: Instant) -> bool {
-        self.failed.note(seq, passed, now).alone >= FAILED_TRIES && age >= FAILED_AGE
+    /// `seq`, first tried `before` this drain began, drew a failure. True if it is condemned.
+    pub(super) fn failed(&mut self, seq: Seq, passed: u64, before: Duration, now: Instant) -> bool {
+        let tries = self.failed.note(seq, passed, before, now);
+        tries.alone >= FAILED_TRIES && tries.age >= FAILED_AGE
     }
 
     /// `seq` has ended.
@@ -58,36 +60,42 @@ struct Tried {
 
 #[derive(Debug)]
 struct Suspect {
-    tries: Tries,
+    all: u32,
+    alone: u32,
+    /// How old its first try was when this drain began.
+    before: Duration,
+    first_at: Instant,
     /// Records that had passed in its lane when it was last tried.
     passed: u64,
     tried_at: Instant,
 }
 
-/// How often a record was tried, and how often of these alone.
+/// How often a record was tried, how often of these alone, and for how long.
 #[derive(Debug, Clone, Copy)]
 struct Tries {
     all: u32,
     alone: u32,
+    age: Duration,
 }
 
 impl Tried {
-    fn note(&mut self, seq: Seq, passed: u64, now: Instant) -> Tries {
+    fn note(&mut self, seq: Seq, passed: u64, before: Duration, now: Instant) -> Tries {
         if let Some(suspect) = self.of.get_mut(&seq) {
-            suspect.tries.all = suspect.tries.all.saturating_add(1);
-            suspect.tries.alone += u32::from(passed > suspect.passed);
+            suspect.all = suspect.all.saturating_add(1);
+            suspect.alone += u32::from(passed > suspect.passed);
             suspect.passed = passed;
             suspect.tried_at = now;
-            return suspect.tries;
+            let age = suspect.before.saturating_add(now.saturating_duration_since(suspect.first_at));
+            return Tries { all: suspect.all, alone: suspect.alone, age };
         }
         if self.of.len() >= SUSPECTS_MAX {
             self.of.retain(|_, suspect| now.saturating_duration_since(suspect.tried_at) < STALE);
         }
-        let tries = Tries { all: 1, alone: 1 };
         if self.of.len() < SUSPECTS_MAX {
-            self.of.insert(seq, Suspect { tries, passed, tried_at: now });
+            let first = Suspect { all: 1, alone: 1, before, first_at: now, passed, tried_at: now };
+            self.of.insert(seq, first);
         }
-        tries
+        Tries { all: 1, alone: 1, age: before }
     }
 
     fn forget(&mut self, seq: Seq) {
@@ -138,7 +146,7 @@ mod tests {
             assert!(!suspects.failed(Seq(1), passed, Duration::ZERO, now));
         }
         assert_eq!(suspects.blocked(Seq(1), 99, DAY, now), Some(1), "its first");
-        assert!(suspects.failed(Seq(1), 99, DAY, now));
+        assert!(suspects.failed(Seq(1), 99, Duration::ZERO, now + DAY));
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! The drain between a queue in memory and a scripted upstream, on a stopped clock.
 //!
 //! `flow`: what an answer does to its record. `way`: keys, pauses, waits, outages. `share`: lanes,
-//! accounts, ends, and stopping.
+//! accounts, ends, and stopping. `turned`: a wall clock that is set. `hang`: a loop that is held.
 
 mod flow;
+mod hang;
 mod memory;
 mod script;
 mod share;
+mod turned;
 mod way;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -32,6 +35,8 @@ struct Stage {
     profiles: Vec<Profile>,
     keys: Vec<watch::Sender<Option<ApiKey>>>,
     clock: Clock,
+    /// How far the wall clock is set ahead, in milliseconds.
+    ahead_ms: &'static AtomicI64,
     random: Random,
 }
 
@@ -46,7 +51,8 @@ fn seconds(seconds: u64) -> Duration {
 impl Stage {
     /// One profile `p` on account `a`, with the key `right`, as fast as it goes.
     fn new(upstream: Script) -> Self {
-        let clock = Clock::From(Now { at: Instant::now(), wall_ms: START_MS });
+        let ahead_ms: &'static AtomicI64 = Box::leak(Box::default());
+        let clock = Clock::From(Now { at: Instant::now(), wall_ms: START_MS }, ahead_ms);
         let mut stage = Self {
             queue: Arc::new(MemoryQueue::new(clock)),
             upstream: Arc::new(upstream),
@@ -54,6 +60,7 @@ impl Stage {
             profiles: Vec::new(),
             keys: Vec::new(),
             clock,
+            ahead_ms,
             random: Random::seeded(42),
         };
         stage.profile("p", "a", key("right"));

@@ -140,7 +140,9 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
         let flight = Flight::of(record, sent.at_ms);
         let passed = self.lanes[sent.lane].passed;
         let is_in_vain = is_paused || self.is_of_former_key(sent);
-        let age = Duration::from_millis(now.wall_ms.saturating_sub(flight.first_attempt_at_ms));
+        // A clock set back since makes it shorter, never longer; one set forward changes nothing.
+        let began_ms = self.began_ms.min(now.wall_ms);
+        let before = Duration::from_millis(began_ms.saturating_sub(flight.first_attempt_at_ms));
         let after = |wait: Duration| flight.postponed(now.wall_ms.saturating_add(millis(wait)));
         let (reason, status, words) = match outcome {
             Outcome::Delivered => {
@@ -150,14 +152,14 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
             Outcome::Refused(refusal) => (refusal_reason(refusal), refusal.status, &refusal.words),
             Outcome::Retry(retry) => {
                 let may_be_its_fault = matches!(retry.cause, Cause::Failed | Cause::Asked);
-                if !may_be_its_fault || !self.suspects.failed(record.seq, passed, age, now.at) {
+                if !may_be_its_fault || !self.suspects.failed(record.seq, passed, before, now.at) {
                     return (after(self.backoff.delay(flight.attempts, retry.after, &mut self.random)), None);
                 }
                 (Reason::Suspect, retry.status, &retry.words)
             }
             // The pause keeps it, or the former key met this; without these it may go at once.
             Outcome::Blocked(_) if is_in_vain => return (after(Duration::ZERO), None),
-            Outcome::Blocked(block) => match self.suspects.blocked(record.seq, passed, age, now.at) {
+            Outcome::Blocked(block) => match self.suspects.blocked(record.seq, passed, before, now.at) {
                 Some(tries) => {
                     return (after(self.blocked_backoff.delay(tries, None, &mut self.random)), None);
                 }

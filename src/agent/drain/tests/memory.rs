@@ -28,6 +28,7 @@ struct State {
     states: HashMap<String, Vec<u8>>,
     next: u64,
     claims_take: Duration,
+    next_claim: Option<Box<dyn FnOnce() + Send>>,
 }
 
 struct Waiting {
@@ -72,6 +73,11 @@ impl MemoryQueue {
     /// A slow disk.
     pub(super) fn claims_take(&self, claims_take: Duration) {
         self.state(|state| state.claims_take = claims_take);
+    }
+
+    /// What the next claim does before it looks, on the thread of the loops.
+    pub(super) fn next_claim(&self, does: impl FnOnce() + Send + 'static) {
+        self.state(|state| state.next_claim = Some(Box::new(does)));
     }
 
     /// What a restart of the process does: claims end.
@@ -123,6 +129,9 @@ impl Queue for MemoryQueue {
         now_ms: u64,
     ) -> Result<Vec<Record>, ReadError> {
         tokio::task::yield_now().await;
+        if let Some(does) = self.state(|state| state.next_claim.take()) {
+            does();
+        }
         let claimed = self.state(|state| {
             let due = state.waiting.values_mut().filter(|waiting| {
                 !waiting.is_claimed && waiting.record.lane == *lane && waiting.not_before_ms <= now_ms
