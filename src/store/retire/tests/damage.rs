@@ -3,11 +3,12 @@
 use revenium_migrations::log_v1::ChunkKind;
 
 use super::world::{Index, World, refused};
+use crate::checkpoint;
 use crate::chunk::ChunkAt;
 use crate::restate;
 use crate::scan::{self, FIRST_CHUNK, Step};
 use crate::segment::Pos;
-use crate::shared::{add, lock};
+use crate::shared::{Listed, add, lock};
 use crate::types::{End, Settlement};
 
 impl World {
@@ -236,7 +237,7 @@ fn an_index_that_was_made_anew_meanwhile_says_nothing() {
     let end = *world.shared().durable.lock();
     let begun = restate::begin(world.shared()).unwrap();
     add(&world.shared().counters.index_rebuilds, 1);
-    assert!(begun.say_again(world.shared()).is_err());
+    assert!(begun.say_again(world.shared(), None).is_err());
     assert_eq!(*world.shared().durable.lock(), end);
 }
 
@@ -248,7 +249,7 @@ fn an_index_that_is_behind_says_nothing() {
     let end = *world.shared().durable.lock();
     let begun = restate::begin(world.shared()).unwrap();
     lock(&world.shared().index).as_mut().unwrap().go_to(Pos { ordinal: 1, offset: FIRST_CHUNK });
-    assert!(begun.say_again(world.shared()).is_err());
+    assert!(begun.say_again(world.shared(), None).is_err());
     assert_eq!(*world.shared().durable.lock(), end);
 }
 
@@ -294,4 +295,27 @@ fn what_an_index_that_went_back_has_not_met_and_was_said_to_have_ended_is_not_lo
     world.damage(&hit);
     world.heed_damage();
     world.reopen_with(&before);
+}
+
+/// The log goes on while it is read, and where its segments end is found in the latest checkpoint only.
+#[test]
+fn the_checkpoint_knows_the_segments_that_were_begun_meanwhile() {
+    let mut world = World::new(0);
+    world.append(0, 1);
+    let begun = restate::begin(world.shared()).unwrap();
+    for _ in 0..2 {
+        world.append(0, 1);
+        world.fill();
+    }
+    world.append(0, 1);
+    begun.say_again(world.shared(), None).unwrap();
+    let shared = world.shared();
+    let there: Vec<u64> = lock(&shared.table).segments.keys().copied().collect();
+    let newest_first = there.iter().rev().filter_map(|ordinal| shared.listed(*ordinal));
+    let latest = checkpoint::latest(newest_first, |_| ()).unwrap().unwrap();
+    let table = lock(&shared.table);
+    let end =
+        |(o, listed): (&u64, &Listed)| (*o, if *o == table.active { 0 } else { checkpoint::end_of(listed) });
+    let ends: Vec<(u64, u64)> = table.segments.iter().map(end).collect();
+    assert_eq!(latest.checkpoint.segments, ends);
 }
