@@ -11,7 +11,7 @@ use revenium_migrations::log_v1::{self as v1, Checkpoint, ChunkKind, Note, Notes
 use crate::index::{Index, SegmentState};
 use crate::scan::{self, FIRST_CHUNK, Step, Until};
 use crate::segment::{Begins, Pos};
-use crate::shared::{Listed, Shared, Table, lock};
+use crate::shared::{JobChunk, Listed, Shared, Table, lock};
 
 /// What the index can say for a checkpoint; the committer adds producers and states.
 pub(crate) fn of_index(shared: &Shared) -> Option<Checkpoint> {
@@ -29,18 +29,36 @@ pub(crate) fn of(shared: &Shared, index: &Index) -> Option<Checkpoint> {
     if index.segments().any(has_vanished) {
         return None;
     }
-    let end = |listed: &Listed| if listed.segment.ordinal == table.active { 0 } else { end_of(listed) };
-    let there = table.segments.iter().map(|(ordinal, listed)| (*ordinal, end(listed)));
-    // Missed until what their loss took is said again.
-    let vanished = table.vanished.iter().map(|ordinal| (*ordinal, 0));
     Some(Checkpoint {
         ordinal: at.ordinal,
         offset: at.offset,
         lanes: index.lanes().map(|(name, state)| (name.clone(), state.counts)).collect(),
         damaged_regions: index.damaged_regions(),
-        segments: there.chain(vanished).collect(),
+        segments: segments_of(&table),
         ..Checkpoint::default()
     })
+}
+
+/// The segments that are there, or should be, and where they end.
+pub(crate) fn segments_of(table: &Table) -> Vec<(u64, u64)> {
+    let end = |listed: &Listed| if listed.segment.ordinal == table.active { 0 } else { end_of(listed) };
+    let there = table.segments.iter().map(|(ordinal, listed)| (*ordinal, end(listed)));
+    // Missed until what their loss took is said again.
+    let vanished = table.vanished.iter().map(|ordinal| (*ordinal, 0));
+    there.chain(vanished).collect()
+}
+
+/// The checkpoint as it is appended. It has to be known where a file that was left behind ends while it is
+/// there, and it may go at any time.
+pub(crate) fn job(mut checkpoint: Checkpoint, left_behind: Option<&Listed>) -> Vec<JobChunk> {
+    let mut job = Vec::new();
+    if let Some(left) = left_behind {
+        checkpoint.segments.push((left.segment.ordinal, end_of(left)));
+        let notes = vec![Note::Retired(vec![left.segment.ordinal])];
+        job.push(JobChunk::Notes(Notes { carried: true, notes }));
+    }
+    job.push(JobChunk::Checkpoint(checkpoint));
+    job
 }
 
 /// Where the log left a segment; 0 if that is not known.

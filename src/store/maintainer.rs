@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use revenium_migrations::log_v1::{Note, Notes};
-
 use crate::recover::Hole;
 use crate::retire;
 use crate::segment::Pos;
-use crate::shared::{JobChunk, Listed, Shared, lock};
+use crate::shared::{Listed, Shared, lock};
 use crate::{checkpoint, relocate, restate};
 
 /// How often it looks without being woken.
@@ -82,15 +80,8 @@ impl Maintainer {
     }
 
     pub(crate) fn write_checkpoint(&self) -> Option<Pos> {
-        let mut checkpoint = checkpoint::of_index(&self.shared)?;
-        let mut job = Vec::new();
-        if let Some(left) = &self.left_behind {
-            // It has to be known where the file ends while it is there, and it may go at any time.
-            checkpoint.segments.push((left.segment.ordinal, checkpoint::end_of(left)));
-            let notes = vec![Note::Retired(vec![left.segment.ordinal])];
-            job.push(JobChunk::Notes(Notes { carried: true, notes }));
-        }
-        job.push(JobChunk::Checkpoint(checkpoint));
+        let checkpoint = checkpoint::of_index(&self.shared)?;
+        let job = checkpoint::job(checkpoint, self.left_behind.as_ref());
         self.shared.run_job(job).ok()
     }
 

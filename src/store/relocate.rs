@@ -15,6 +15,7 @@ use crate::chunk::{Decoded, ProfileTable};
 use crate::index::{Doubt, Index};
 use crate::maintainer::{self, Maintainer};
 use crate::quarantine;
+use crate::restate;
 use crate::scan::{self, FIRST_CHUNK, Step};
 use crate::segment::Pos;
 use crate::shared::{JobChunk, Listed, Pending, Shared, lock};
@@ -76,7 +77,10 @@ pub(crate) fn draft_of(maintainer: &mut Maintainer, listed: &Listed) -> Option<J
                 }
                 offset = at.end();
             }
-            Ok(Step::Hole(to)) => offset = to,
+            Ok(Step::Hole(to)) => {
+                lose_hole(maintainer, listed, offset, to)?;
+                offset = to;
+            }
             Ok(Step::End) => return Some(job),
             Err(error) => {
                 tracing::warn!(%error, "cannot read a segment whose survivors are to move");
@@ -176,9 +180,36 @@ impl Job {
     }
 }
 
-/// The chunk at `at` cannot be read any more: its survivors are lost, its bytes are kept.
+/// What lies in a hole of the segment cannot move: it is lost, and pins the segment no more. An index that
+/// lacks copies made by a move does not know what lies there.
+fn lose_hole(maintainer: &Maintainer, listed: &Listed, from: u64, to: u64) -> Option<()> {
+    let shared = &maintainer.shared;
+    let ordinal = listed.segment.ordinal;
+    restate::met(shared, &listed.segment, from, to);
+    let lost = {
+        let guard = lock(&shared.index);
+        let index = guard.as_ref().filter(|i| i.has_followed(ordinal) && i.at() >= maintainer.moved_to)?;
+        index.records_where(|at| at.ordinal == ordinal && (from..to).contains(&at.offset)).ok()?
+    };
+    note_lost(shared, Pos { ordinal, offset: from }, lost);
+    Some(())
+}
+
+fn note_lost(shared: &Shared, at: Pos, lost: Vec<(LaneName, u64)>) {
+    tracing::error!(
+        records = lost.len(),
+        segment = at.ordinal,
+        offset = at.offset,
+        "records are lost to damage"
+    );
+    shared.note(lost.into_iter().map(|(lane, seq)| Pending::Gone(Gone::Lost, lane, seq)));
+}
+
+/// The chunk at `at` cannot be read any more: its survivors are lost, its bytes are kept. Bodies say nothing
+/// that would have to be said again.
 pub(crate) fn lose(shared: &Shared, at: Pos) {
-    let is_new = shared.listed(at.ordinal).is_some_and(|listed| {
+    let listed = shared.listed(at.ordinal);
+    let is_new = listed.as_ref().is_some_and(|listed| {
         let end = match crate::chunk::header_at(&listed.segment, at.offset, listed.segment.bytes) {
             Ok(Some(found)) => found.end(),
             _ => at.offset + CHUNK_HEADER_BYTES as u64,
@@ -192,13 +223,13 @@ pub(crate) fn lose(shared: &Shared, at: Pos) {
         }
         guard.as_ref().and_then(|index| index.records_where(|place| place == at).ok()).unwrap_or_default()
     };
-    tracing::error!(
-        records = lost.len(),
-        segment = at.ordinal,
-        offset = at.offset,
-        "records are lost to damage"
-    );
-    shared.note(lost.into_iter().map(|(lane, seq)| Pending::Gone(Gone::Lost, lane, seq)));
-    shared.is_damaged.store(true, Ordering::Release);
-    shared.wake_maintainer();
+    let wakes = is_new || !lost.is_empty();
+    note_lost(shared, at, lost);
+    let step = listed.map(|listed| scan::step(&listed.segment, at.offset, listed.until, None));
+    if !matches!(step, Some(Ok(Step::Chunk(..)))) {
+        shared.is_damaged.store(true, Ordering::Release);
+    }
+    if wakes {
+        shared.wake_maintainer();
+    }
 }

@@ -24,7 +24,7 @@ use crate::ranges::Ranges;
 use crate::retire;
 use crate::scan::{self, FIRST_CHUNK, Step};
 use crate::segment::{Begins, Pos, Segment};
-use crate::shared::{JobChunk, Shared, get, lock};
+use crate::shared::{Listed, Shared, get, lock};
 use crate::types::Seq;
 
 /// Numbers that the index is asked for while it is locked.
@@ -58,7 +58,7 @@ pub(crate) fn after_damage(maintainer: &mut Maintainer) -> bool {
     }
     let Some(begun) = begin(shared) else { return false };
     shared.is_damaged.store(false, Ordering::Release);
-    if let Err(doubt) = begun.say_again(shared) {
+    if let Err(doubt) = begun.say_again(shared, maintainer.left_behind.as_ref()) {
         tracing::warn!(%doubt, "cannot say again what damage took from the log");
         shared.is_damaged.store(true, Ordering::Release);
         maintainer.restate_failed = Some(Instant::now());
@@ -87,16 +87,21 @@ pub(crate) fn begin(shared: &Shared) -> Option<Begun> {
 }
 
 impl Begun {
-    pub(crate) fn say_again(self, shared: &Shared) -> Result<(), Doubt> {
+    pub(crate) fn say_again(mut self, shared: &Shared, left_behind: Option<&Listed>) -> Result<(), Doubt> {
         let unsaid = self.unsaid(shared)?;
         let mut notes = self.notes(shared, &unsaid)?;
         tracing::info!(notes = notes.len(), "what damage took from the log is said again");
-        let vanished: Vec<u64> = lock(&shared.table).vanished.iter().copied().collect();
+        let vanished: Vec<u64> = {
+            let table = lock(&shared.table);
+            // It counts what it counted when this began, but the log went on.
+            self.checkpoint.segments = checkpoint::segments_of(&table);
+            table.vanished.iter().copied().collect()
+        };
         if !vanished.is_empty() {
             notes.push(Note::Retired(vanished.clone()));
         }
         // The checkpoint first: what ends from here on is counted by its own note.
-        let mut job = vec![JobChunk::Checkpoint(self.checkpoint)];
+        let mut job = checkpoint::job(self.checkpoint, left_behind);
         job.extend(retire::split(shared, notes));
         if retire::run_in_parts(shared, job).is_none() {
             return Err(Doubt::Mismatch("the log takes nothing".into()));

@@ -59,6 +59,19 @@ impl Batch {
             above = key;
         }
     }
+
+    /// Whether any of the numbers `first..after` waits in the lane.
+    fn waits_within(&self, lane: &LaneName, first: u64, after: u64) -> Result<bool, Doubt> {
+        let mut above = after;
+        while above > first {
+            let Some((base, entry)) = self.entry_of(lane, above - 1)? else { return Ok(false) };
+            if entry.ones().any(|i| (first..after).contains(&(base + i))) {
+                return Ok(true);
+            }
+            above = base;
+        }
+        Ok(false)
+    }
 }
 
 impl Index {
@@ -371,10 +384,28 @@ impl Index {
     ) -> Result<(), Doubt> {
         let counting = !carried && self.counting(at);
         // An index that followed what was said first knows it. Since then more may have happened:
-        // a claim that is out now is not ended by the note of an earlier try.
-        let known = carried && self.rebuild.is_none();
-        if known && matches!(note, Note::Gone(..) | Note::Dead(..) | Note::Postponed { .. }) {
-            return Ok(());
+        // a claim that is out now is not ended by the note of an earlier try. One that sled gave back
+        // older than the damage that took what was said first does not know it.
+        if carried && self.rebuild.is_none() {
+            match &note {
+                Note::Gone(how, lane, ranges) => {
+                    for (first, n) in ranges {
+                        let after = first + u64::from(*n);
+                        let met_as_gap = self.gaps.explain(*first, after);
+                        if met_as_gap != Explained::default()
+                            || self.holds_any(batch, *how, lane, *first, after)?
+                        {
+                            return Err(mismatch("an end that it has not followed", at));
+                        }
+                    }
+                    return Ok(());
+                }
+                Note::Dead(lane, seq, _) if batch.waits_within(lane, *seq, seq + 1)? => {
+                    return Err(mismatch("a death that it has not followed", at));
+                }
+                Note::Dead(..) | Note::Postponed { .. } => return Ok(()),
+                Note::State(..) | Note::Retired(_) | Note::Missing { .. } => {}
+            }
         }
         match note {
             Note::Gone(how, lane, ranges) => {
@@ -438,6 +469,32 @@ impl Index {
             }
         }
         Ok(())
+    }
+
+    /// Whether any of the numbers `first..after` waits where a note of such an end would look, or is dead.
+    fn holds_any(
+        &self,
+        batch: &Batch,
+        how: Gone,
+        lane: &LaneName,
+        first: u64,
+        after: u64,
+    ) -> Result<bool, Doubt> {
+        let is_meant = |name: &LaneName| how == Gone::Replaced || name == lane;
+        for (name, state) in &self.lanes {
+            if state.waiting > 0 && is_meant(name) && batch.waits_within(name, first, after)? {
+                return Ok(true);
+            }
+        }
+        if self.lanes.values().all(|state| state.dead == 0) {
+            return Ok(false);
+        }
+        for seq in first..after {
+            if batch.get::<DeadEntry>(&schema::number_key(b'd', seq))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Ends the waiting of `seq`; gives the place of its record if it did wait.

@@ -4,6 +4,8 @@ mod damage;
 mod orders;
 mod world;
 
+use std::sync::atomic::Ordering;
+
 use crate::claim::{self, ChunkCache};
 use crate::types::{End, Seq, Settlement};
 use world::{Index, World};
@@ -77,6 +79,21 @@ fn nothing_retires_before_the_index_knows_where_records_moved() {
 /// the checkpoint's word was taken for obsolete, while a kill had left the file.
 #[test]
 fn where_a_segment_ended_is_known_as_long_as_its_file_is_there() {
+    a_left_behind_segment_ends_where_it_did(|world| {
+        world.maintainer().write_checkpoint().unwrap();
+    });
+}
+
+/// So it is when damage is why there is another checkpoint.
+#[test]
+fn where_a_segment_ended_is_known_after_damage_too() {
+    a_left_behind_segment_ends_where_it_did(|world| {
+        world.shared().is_damaged.store(true, Ordering::Release);
+        world.heed_damage();
+    });
+}
+
+fn a_left_behind_segment_ends_where_it_did(write_checkpoint: impl FnOnce(&mut World)) {
     let mut world = World::new(0);
     world.append(1, 1);
     world.append_twice(0, 1);
@@ -87,7 +104,7 @@ fn where_a_segment_ended_is_known_as_long_as_its_file_is_there() {
     world.settle(1, End::Oldest, 1, &Settlement::Delivered);
     let stays = world.keep_from_removal(0);
     assert_eq!(world.retire().went.len(), 0, "cannot be removed");
-    world.maintainer().write_checkpoint().unwrap();
+    write_checkpoint(&mut world);
     stays.put_back();
     world.reopen(None, Index::Lost);
     let round = world.retire();

@@ -1,18 +1,21 @@
 //! What had ended stays ended when damage takes the notes of it, once an index that knew has said it again.
 
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+
 use revenium_migrations::log_v1::ChunkKind;
 
 use super::world::{Index, World, refused};
+use crate::checkpoint;
 use crate::chunk::ChunkAt;
 use crate::restate;
 use crate::scan::{self, FIRST_CHUNK, Step};
 use crate::segment::Pos;
-use crate::shared::{add, lock};
+use crate::shared::{Listed, add, lock};
 use crate::types::{End, Settlement};
 
 impl World {
-    /// Chunks of which no record waits or is dead any more where they lie.
-    pub(super) fn spent_chunks(&self) -> Vec<ChunkAt> {
+    fn chunks(&self) -> Vec<ChunkAt> {
         let shared = self.shared();
         let ordinals: Vec<u64> = lock(&shared.table).segments.keys().copied().collect();
         let mut found = Vec::new();
@@ -23,8 +26,15 @@ impl World {
                 found.push(at);
             }
         }
-        let index = lock(&shared.index);
+        found
+    }
+
+    /// Chunks of which no record waits or is dead any more where they lie.
+    pub(super) fn spent_chunks(&self) -> Vec<ChunkAt> {
+        let mut found = self.chunks();
+        let index = lock(&self.shared().index);
         found.retain(|at| index.as_ref().unwrap().records_where(|place| place == at.pos).unwrap().is_empty());
+        drop(index);
         found
     }
 
@@ -49,6 +59,15 @@ impl World {
             std::fs::write(path, bytes).unwrap();
         }
         self.reopen(None, Index::Kept);
+    }
+
+    /// Damages a byte of the log while the store is open.
+    fn damage_byte(&self, ordinal: u64, offset: u64) {
+        let listed = self.shared().listed(ordinal).unwrap();
+        let file = std::fs::File::options().read(true).write(true).open(listed.segment.file.path()).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, offset).unwrap();
+        file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
     }
 
     /// As who reads all of the log does. A store that opens reads the newest segments.
@@ -236,7 +255,7 @@ fn an_index_that_was_made_anew_meanwhile_says_nothing() {
     let end = *world.shared().durable.lock();
     let begun = restate::begin(world.shared()).unwrap();
     add(&world.shared().counters.index_rebuilds, 1);
-    assert!(begun.say_again(world.shared()).is_err());
+    assert!(begun.say_again(world.shared(), None).is_err());
     assert_eq!(*world.shared().durable.lock(), end);
 }
 
@@ -248,6 +267,107 @@ fn an_index_that_is_behind_says_nothing() {
     let end = *world.shared().durable.lock();
     let begun = restate::begin(world.shared()).unwrap();
     lock(&world.shared().index).as_mut().unwrap().go_to(Pos { ordinal: 1, offset: FIRST_CHUNK });
-    assert!(begun.say_again(world.shared()).is_err());
+    assert!(begun.say_again(world.shared(), None).is_err());
     assert_eq!(*world.shared().durable.lock(), end);
+}
+
+/// sled came back as it was before the note of an end, which is damaged since: only what was said again tells.
+#[test]
+fn an_index_that_went_back_behind_a_hole_heeds_what_was_said_again() {
+    let mut world = World::new(0);
+    world.append(0, 2);
+    let before = world.keep_index();
+    world.settle(0, End::Oldest, 1, &DELIVERED);
+    world.append(1, 1);
+    let hit = world.spent(1, ChunkKind::Notes);
+    world.damage(&hit);
+    world.heed_damage();
+    world.reopen_with(&before);
+}
+
+/// The same for a letter.
+#[test]
+fn an_index_that_went_back_behind_a_hole_heeds_a_death_that_was_said_again() {
+    let mut world = World::new(0);
+    world.append(0, 2);
+    let before = world.keep_index();
+    world.settle(0, End::Oldest, 1, &refused());
+    world.append(1, 1);
+    let hit = world.spent(1, ChunkKind::Notes);
+    world.damage(&hit);
+    world.heed_damage();
+    world.reopen_with(&before);
+}
+
+/// The records are in the hole too: they ended, and are not lost.
+#[test]
+fn what_an_index_that_went_back_has_not_met_and_was_said_to_have_ended_is_not_lost() {
+    let mut world = World::new(0);
+    world.append(1, 1);
+    let before = world.keep_index();
+    world.append(0, 2);
+    world.settle(0, End::Oldest, 2, &DELIVERED);
+    world.append(1, 1);
+    let mut hit = world.spent(1, ChunkKind::Records);
+    hit.extend(world.spent(1, ChunkKind::Notes));
+    world.damage(&hit);
+    world.heed_damage();
+    world.reopen_with(&before);
+}
+
+/// A body says nothing that the log has to say again.
+#[test]
+fn a_damaged_body_that_nobody_needs_is_no_reason_to_say_anything_again() {
+    let mut world = World::new(0);
+    world.append(0, 1);
+    world.settle(0, End::Oldest, 1, &DELIVERED);
+    world.fill();
+    world.append(1, 1);
+    let records = world.spent(1, ChunkKind::Records).remove(0);
+    world.damage_byte(1, records.end() - 1);
+    world.draft(0).unwrap();
+    assert!(!world.shared().is_damaged.load(Ordering::Acquire));
+}
+
+/// Moving met the hole again and again, and nothing else moved or went.
+#[test]
+fn what_lay_in_a_hole_is_lost_once_the_rest_of_its_segment_moves() {
+    let mut world = World::new(0);
+    (0..8).for_each(|_| world.append(0, 1));
+    world.settle(0, End::Oldest, 7, &DELIVERED);
+    world.fill();
+    world.append(1, 1);
+    let waits = world.chunks().into_iter().rfind(|at| at.pos.ordinal == 1 && at.header.first_seq == 8);
+    world.damage_byte(1, waits.unwrap().pos.offset + 20);
+    let drafted = world.draft(0).unwrap();
+    world.finish(drafted);
+    world.settled();
+    let live = lock(&world.shared().index).as_ref().unwrap().segment(1).unwrap().live;
+    assert_eq!(live, 0, "nothing pins the segment");
+    let lost: u64 = lock(&world.shared().lanes).iter().map(|lane| lane.ledger.lost).sum();
+    assert_eq!(lost, 1);
+    assert_eq!(world.retire().went.len(), 1);
+}
+
+/// The log goes on while it is read, and where its segments end is found in the latest checkpoint only.
+#[test]
+fn the_checkpoint_knows_the_segments_that_were_begun_meanwhile() {
+    let mut world = World::new(0);
+    world.append(0, 1);
+    let begun = restate::begin(world.shared()).unwrap();
+    for _ in 0..2 {
+        world.append(0, 1);
+        world.fill();
+    }
+    world.append(0, 1);
+    begun.say_again(world.shared(), None).unwrap();
+    let shared = world.shared();
+    let there: Vec<u64> = lock(&shared.table).segments.keys().copied().collect();
+    let newest_first = there.iter().rev().filter_map(|ordinal| shared.listed(*ordinal));
+    let latest = checkpoint::latest(newest_first, |_| ()).unwrap().unwrap();
+    let table = lock(&shared.table);
+    let end =
+        |(o, listed): (&u64, &Listed)| (*o, if *o == table.active { 0 } else { checkpoint::end_of(listed) });
+    let ends: Vec<(u64, u64)> = table.segments.iter().map(end).collect();
+    assert_eq!(latest.checkpoint.segments, ends);
 }

@@ -245,6 +245,25 @@ impl World {
         is_balanced(self.store());
     }
 
+    /// The index as it is now, for a life after a power cut that takes what sled had not flushed.
+    pub(super) fn keep_index(&mut self) -> TempDir {
+        self.reopen(None, Index::Kept);
+        let kept = fast_dir();
+        copy_dir(&self.dir.path().join("old"), kept.path());
+        kept
+    }
+
+    /// The next life, with an index that was kept.
+    pub(super) fn reopen_with(&mut self, kept: &TempDir) {
+        self.open = None;
+        let now = index_of(self.dir.path());
+        self.leave_index(Index::Lost);
+        copy_dir(kept.path(), &now);
+        self.open = Some(open(self.dir.path(), self.kept_segments, self.disk.clone()));
+        assert_eq!(holds(self.store()), self.held, "reopened with an index of before");
+        is_balanced(self.store());
+    }
+
     /// Of every life's index, the old one is kept for the next.
     fn leave_index(&self, index: Index) {
         let [old, spare] = ["old", "spare"].map(|name| self.dir.path().join(name));
