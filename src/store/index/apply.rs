@@ -72,6 +72,21 @@ impl Batch {
         }
         Ok(false)
     }
+
+    /// Whether any of the numbers `first..after` is a dead letter.
+    fn is_dead_within(&self, first: u64, after: u64) -> Result<bool, Doubt> {
+        let (from, to) = (schema::number_key(b'd', first), schema::number_key(b'd', after));
+        if self.writes.range(from.clone()..to.clone()).any(|(_, written)| written.is_some()) {
+            return Ok(true);
+        }
+        for stored in self.db.range(from..to) {
+            // What this batch deletes is dead no more.
+            if !self.writes.contains_key(stored?.0.as_ref()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 impl Index {
@@ -486,15 +501,7 @@ impl Index {
                 return Ok(true);
             }
         }
-        if self.lanes.values().all(|state| state.dead == 0) {
-            return Ok(false);
-        }
-        for seq in first..after {
-            if batch.get::<DeadEntry>(&schema::number_key(b'd', seq))?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        batch.is_dead_within(first, after)
     }
 
     /// Ends the waiting of `seq`; gives the place of its record if it did wait.
