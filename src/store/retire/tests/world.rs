@@ -4,11 +4,10 @@
 //! stopped is made from a whole one: its files are put back, from the last one that went on.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use revenium_migrations::log_v1::{Note, Notes};
 use tempfile::TempDir;
@@ -63,7 +62,6 @@ impl Tap for Disk {
     }
 
     fn flushed(&self, _: &Path) {}
-
     fn renamed(&self, _: &Path, _: &Path) {}
 }
 
@@ -247,8 +245,8 @@ impl World {
 
     /// The index as it is now, for a life after a power cut that takes what sled had not flushed.
     pub(super) fn keep_index(&mut self) -> TempDir {
-        self.reopen(None, Index::Kept);
         let kept = fast_dir();
+        self.reopen(None, Index::Kept);
         copy_dir(&self.dir.path().join("old"), kept.path());
         kept
     }
@@ -256,9 +254,9 @@ impl World {
     /// The next life, with an index that was kept.
     pub(super) fn reopen_with(&mut self, kept: &TempDir) {
         self.open = None;
-        let now = index_of(self.dir.path());
+        let index = index_of(self.dir.path());
         self.leave_index(Index::Lost);
-        copy_dir(kept.path(), &now);
+        copy_dir(kept.path(), &index);
         self.open = Some(open(self.dir.path(), self.kept_segments, self.disk.clone()));
         assert_eq!(holds(self.store()), self.held, "reopened with an index of before");
         is_balanced(self.store());
