@@ -10,7 +10,9 @@ use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Agent, Home, Line, Producer, Terminal, completion, names, until, unused_address};
+use crate::support::{
+    Agent, Home, Line, Producer, Sandbox, Terminal, completion, names, until, unused_address,
+};
 
 /// Each a chunk of the log, and so two reads for whoever passes it.
 const EVENTS: u64 = 150;
@@ -75,6 +77,11 @@ fn a_long_start_says_how_far_it_is_and_killed_in_the_middle_it_begins_again() {
     assert!(told.iter().any(|line| line.starts_with("STATUS=starting: log: being read: ")));
     let last = told.last().expect("was heard");
     assert!(last.contains("; degraded: not ready: index: ") && last.contains(" % of "), "{last}");
+    let nth = |text: &str| told.iter().position(|line| line.starts_with(text));
+    let opened = told.iter().rposition(|line| line.starts_with("STATUS=starting: log: ")).expect("was heard");
+    assert_eq!(told.iter().filter(|line| *line == "READY=1").count(), 1, "{told:#?}");
+    assert!(nth("READY=1") > Some(opened), "{told:#?}");
+    assert!(nth("EXTEND_TIMEOUT_USEC=").is_some_and(|at| Some(at) < nth("READY=1")), "{told:#?}");
     making.kill();
 
     let agent = home.start();
@@ -165,6 +172,11 @@ fn a_flush_has_a_bar_on_a_terminal_and_no_control_characters_elsewhere() {
         assert_eq!(late.wait().expect("ends").code(), Some(1));
         assert!(!plain.drawn().contains('\u{1b}'), "{name}: {:?}", plain.drawn());
     }
+    let piped = home.launch(&mut home.command(&flush));
+    piped.wait_for("0 of 20 events, 0 %");
+    piped.signal(Signal::INT);
+    let piped = piped.end();
+    assert!(piped.code.is_none() && !piped.stderr.contains(['\u{1b}', '\r']), "{:?}", piped.stderr);
     let late = home.run(&["flush", "--deadline", "300ms"]);
     assert!(late.code == Some(1) && !late.stderr.contains('\u{1b}'), "{}", late.stderr);
 
@@ -176,12 +188,13 @@ fn a_flush_has_a_bar_on_a_terminal_and_no_control_characters_elsewhere() {
     agent.stop();
 }
 
-#[test]
-fn many_letters_that_are_retried_have_a_bar_on_a_terminal() {
-    const LETTERS: usize = 600;
-    let home = Home::new();
-    let sandbox = home.sandbox(&[]);
-    home.deliver_to(&sandbox, "");
+const LETTERS: usize = 600;
+
+const RETRY: [&str; 5] = ["dlq", "retry", "--all", "--config", "config.toml"];
+
+/// An agent with so many letters, whose flushes take `delay` each.
+fn with_letters(home: &Home, sandbox: &Sandbox, delay: &str) -> Agent {
+    home.deliver_to(sandbox, "");
     let agent = home.start();
     let mut line = Line::connect(&home.socket());
     let event = completion("m").replace('{', "{\"profile\":\"later\",");
@@ -191,18 +204,25 @@ fn many_letters_that_are_retried_have_a_bar_on_a_terminal() {
     agent.stop();
     let url = sandbox.url();
     home.deliver_to(
-        &sandbox,
+        sandbox,
         &format!("profiles.later.url = \"{url}\"\nprofiles.later.api_key_file = \"key\"\n"),
     );
-    let agent = home.launch(&mut home.slowed("fdatasync", "300ms", &[], &RUN));
+    let agent = home.launch(&mut home.slowed("fdatasync", delay, &[], &RUN));
     agent.wait_for("started");
     home.wait_status("all letters are counted", |status| {
         let is_counted = status["profiles"].to_string().contains(&format!("\"dead\":{LETTERS}"));
         is_counted && status["waiting_for"].as_array().is_some_and(Vec::is_empty)
     });
+    agent
+}
+
+#[test]
+fn many_letters_that_are_retried_have_a_bar_on_a_terminal() {
+    let home = Home::new();
+    let sandbox = home.sandbox(&[]);
+    let agent = with_letters(&home, &sandbox, "300ms");
     let terminal = Terminal::new(100);
-    let retry = ["dlq", "retry", "--all", "--config", "config.toml"];
-    let mut retry = on_terminal(&home, &terminal, home.command(&retry));
+    let mut retry = on_terminal(&home, &terminal, home.command(&RETRY));
     assert_eq!(retry.wait().expect("ends").code(), Some(0));
     let drawn = terminal.wait_for("retried: 600 letters");
     assert!(drawn.contains("\r\u{1b}[Kretrying [####"), "{drawn:?}");
@@ -214,6 +234,20 @@ fn many_letters_that_are_retried_have_a_bar_on_a_terminal() {
     home.wait_drained();
     sandbox.wait_billed(LETTERS);
     agent.stop();
+}
+
+#[test]
+fn many_letters_that_are_retried_have_lines_elsewhere() {
+    let home = Home::new();
+    let sandbox = home.sandbox(&[]);
+    // The three steps of it take longer than what passes between two lines.
+    let agent = with_letters(&home, &sandbox, "4s");
+    let retry = home.launch(&mut home.command(&RETRY));
+    retry.wait_for(" of 600 letters, ");
+    retry.signal(Signal::INT);
+    let said = retry.end().stderr;
+    assert!(said.starts_with("retrying: ") && !said.contains(['\u{1b}', '\r']), "{said:?}");
+    agent.kill();
 }
 
 #[test]
