@@ -151,7 +151,7 @@ pub(crate) fn fingerprint(key: &[u8]) -> String {
 }
 
 /// Whether a key could have made this name.
-fn is_fingerprint(name: &str) -> bool {
+pub(crate) fn is_fingerprint(name: &str) -> bool {
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     let digits = name.strip_prefix(CLAIMABLE_PREFIX);
     digits.is_some_and(|digits| digits.len() == FINGERPRINT_DIGITS && digits.bytes().all(is_digit))

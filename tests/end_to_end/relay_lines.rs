@@ -3,10 +3,11 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
 
+use revenium_agent::sandbox::What;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Agent, Home, KEY, OTHER_KEY, completion, until};
+use crate::support::{Agent, Home, Http, KEY, Line, OTHER_KEY, completion, until};
 
 const RELAY: &str = "relay.listen = \"127.0.0.1:0\"\n";
 const HELLO: &str = "{\"hello\":{\"v\":1,\"producer\":\"0123456789abcdef0123456789abcdef\"}}\n";
@@ -41,6 +42,12 @@ fn lines(agent: &Agent) -> BufReader<TcpStream> {
     let (stream, status, message) = ask(agent, "GET /lines", ASKED);
     assert_eq!(status, 101, "{message}");
     stream
+}
+
+/// As the README says it.
+fn fingerprint(key: &str) -> String {
+    let keys = "26002cad-875a-596a-b3f0-73d9462fdd55".parse().expect("a UUID");
+    format!("key-{}", &uuid::Uuid::new_v5(&keys, key.as_bytes()).simple().to_string()[..16])
 }
 
 fn numbered(count: usize) -> String {
@@ -116,35 +123,98 @@ fn a_stop_answers_what_it_read_over_the_relay_and_loses_nothing() {
 }
 
 #[test]
+fn over_the_relay_lines_are_a_key_s_by_its_fingerprint_and_never_a_profile_s_by_its_name() {
+    let home = Home::new();
+    let sandbox = home.sandbox(&["--key", &format!("{OTHER_KEY}=other")]);
+    home.write("other", OTHER_KEY);
+    let team = format!("profiles.team = {{ url = \"{}\", api_key_file = \"other\" }}\n", sandbox.url());
+    home.deliver_to(&sandbox, &format!("{RELAY}{team}"));
+    let agent = home.start();
+    let ask = |lines: &str| {
+        let mut stream = self::lines(&agent);
+        stream.get_mut().write_all(lines.as_bytes()).expect("sent");
+        stream.get_mut().shutdown(Shutdown::Write).expect("shut");
+        let answers =
+            stream.lines().map(|line| serde_json::from_str(&line.expect("answered")).expect("JSON"));
+        answers.collect::<Vec<Value>>()
+    };
+    let hello =
+        |profile: &str| format!("{{\"hello\":{{\"v\":1,\"profile\":\"{profile}\",\"key_at_hand\":true}}}}\n");
+    let named = completion("named").replacen('{', "{\"profile\":\"team\",", 1) + "\n";
+    let plain = completion("plain") + "\n";
+    for refused in [named.clone(), hello("team") + &plain] {
+        let answers = ask(&refused);
+        let words = "name it by the fingerprint of its key (key-...), or none for default";
+        assert!(answers[0]["message"].as_str().is_some_and(|told| told.ends_with(words)), "{answers:?}");
+        assert_eq!(answers[0]["ok"], false);
+    }
+    // Nor does a letter of it lie with the profile, from where it could be retried.
+    let lanes = home.run(&["dlq", "list", "--json"]).stdout;
+    let letters: Vec<Value> = lanes.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(letters.len(), 2, "{lanes}");
+    assert!(letters.iter().all(|letter| letter["profile"] == "_unusable"), "{lanes}");
+
+    let of_team = fingerprint(OTHER_KEY);
+    for lines in [plain.clone(), hello(&of_team) + &plain, hello("key-0123456789abcdef") + &plain] {
+        let answers = ask(&lines);
+        // Nobody is asked for a key either.
+        assert_eq!((answers.len(), &answers[0]["ok"]), (1, &true.into()), "{answers:?}");
+    }
+    sandbox.wait_billed(2);
+    let billed = sandbox.entries().into_iter().filter(|entry| entry.what == What::Billed);
+    assert_eq!(billed.filter(|entry| entry.account.as_deref() == Some("other")).count(), 1);
+    agent.stop();
+}
+
+#[test]
 fn who_may_not_have_lines_or_asks_wrongly_is_told() {
     let home = Home::new();
     home.write("token", "0123456789abcdef0123456789abcdef\n");
-    home.configure(&format!("{RELAY}relay.token_file = \"token\"\nrelay.strict = true\n"));
+    home.configure(&format!("{RELAY}relay.token_file = \"token\"\n"));
     let agent = home.start();
-    let known = format!("x-api-key: {KEY}");
-    let unknown = format!("x-api-key: {OTHER_KEY}");
     let path = "GET /token/0123456789abcdef0123456789abcdef/lines";
     for (request, more, status, message) in [
-        (path, &[&*known][..], 101, ""),
-        ("GET /lines", &[&known, "x-revenium-agent-token: 0123456789abcdef0123456789abcdef"], 101, ""),
-        ("GET /lines", &[&known], 401, "the relay's token is missing or wrong"),
-        (path, &[], 401, "send x-api-key"),
-        (path, &[&unknown], 401, "no profile of this agent has this API key"),
-        (path, &[&known, "Origin: https://evil.example"], 403, "requests of web pages are not taken"),
+        (path, &[][..], 101, ""),
+        ("GET /lines", &["x-revenium-agent-token: 0123456789abcdef0123456789abcdef"], 101, ""),
+        ("GET /lines", &[], 401, "the relay's token is missing or wrong"),
+        (path, &["Origin: https://evil.example"], 403, "requests of web pages are not taken"),
     ] {
         let (_, told, words) = ask(&agent, request, &[ASKED, more].concat());
         assert_eq!((told, words.starts_with(message)), (status, true), "{request} {more:?}: {words}");
     }
     for (request, headers) in [
-        (path, &[&*known][..]),
+        (path, &[][..]),
         (
             &path.replace("GET", "POST"),
-            &[&known, ASKED[0], ASKED[1], "Content-Type: application/json", "Content-Length: 0"],
+            &[ASKED[0], ASKED[1], "Content-Type: application/json", "Content-Length: 0"],
         ),
     ] {
         let (_, status, words) = ask(&agent, request, headers);
         assert_eq!(status, 426, "{words}");
         assert!(words.contains("`Upgrade: revenium-lines`"), "{words}");
     }
+    agent.stop();
+
+    home.configure(&format!("{RELAY}relay.strict = true\n"));
+    let agent = home.start();
+    let (_, status, words) = ask(&agent, "GET /lines", &[ASKED, &[&format!("x-api-key: {KEY}")]].concat());
+    assert_eq!((status, &*words), (403, "a strict relay takes no lines, as they show no key"));
+    agent.stop();
+}
+
+#[test]
+fn lines_have_half_of_the_relay_s_connections_and_requests_the_other() {
+    let home = Home::new();
+    home.configure(&format!("{RELAY}relay.connections_max = 6\n"));
+    let agent = home.start();
+    let held: Vec<_> = (0..3).map(|_| lines(&agent)).collect();
+    let (_, status, words) = ask(&agent, "GET /lines", ASKED);
+    assert_eq!((status, &*words), (503, "half of relay.connections_max are connections of lines already"));
+    let mut http = Http::connect(agent.ready["relay"].as_str().expect("is on"));
+    assert_eq!(http.post("/meter/v2/ai/completions", &[("x-api-key", KEY)], &completion("m")).status, 201);
+    // Nor are they the socket's.
+    assert_eq!(Line::connect(&home.socket()).ask(&completion("m"))["ok"], true);
+    drop(held);
+    until("a seat is free again", || ask(&agent, "GET /lines", ASKED).1, |status| *status == 101);
     agent.stop();
 }

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
-use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 /// Up to this size the memory of sent answers is kept for the next ones.
@@ -56,7 +55,12 @@ impl Answers {
     }
 
     /// Writes what the socket takes.
-    pub(super) fn send(&mut self, stream: &mut UnixStream, cx: &mut Context<'_>, now: Instant) {
+    pub(super) fn send(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) {
         if self.is_deaf {
             return self.clear();
         }

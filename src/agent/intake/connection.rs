@@ -19,9 +19,8 @@ use std::task::{Context, Poll};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use revenium_event::limits::LINE_BYTES_MAX;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::io::ReadBuf;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
@@ -34,6 +33,7 @@ use super::observer::Observer;
 use super::seat::Seat;
 use super::session::{Desk, Flow, Session};
 use super::settings::Limits;
+use super::wire::Wire;
 use crate::queue::{NewRecord, Queue};
 
 /// What all connections share.
@@ -49,20 +49,21 @@ pub(super) struct Shared<Q> {
 /// A semaphore counts in u32; a byte each would be too fine for it.
 pub(super) const BUDGET_UNIT_BYTES: usize = 1024;
 
-/// Serves one connection to its end.
-pub(super) async fn serve<Q: Queue>(
-    shared: Arc<Shared<Q>>,
-    stream: UnixStream,
+/// Serves one connection to its end. `begun` are bytes that were read from it already.
+pub(super) async fn serve<Q: Queue, W: Wire>(
+    shared: &Shared<Q>,
+    stream: W,
+    begun: &[u8],
     seat: Seat,
-    stop: watch::Receiver<bool>,
+    stop: impl Future<Output = ()> + Send + 'static,
 ) {
-    let mut connection = Connection::new(&shared, stream, seat, stop);
+    let mut connection = Connection::new(shared, stream, begun, seat, Box::pin(stop));
     poll_fn(|cx| connection.poll(cx)).await;
 }
 
-struct Connection<'q, Q> {
+struct Connection<'q, Q, W> {
     shared: &'q Shared<Q>,
-    stream: UnixStream,
+    stream: W,
     seat: Seat,
     input: Input,
     lines: LineBuffer,
@@ -105,22 +106,34 @@ enum Input {
     Done,
 }
 
-impl<'q, Q: Queue> Connection<'q, Q> {
-    fn new(shared: &'q Shared<Q>, stream: UnixStream, seat: Seat, mut stop: watch::Receiver<bool>) -> Self {
+impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
+    fn new(
+        shared: &'q Shared<Q>,
+        stream: W,
+        mut begun: &[u8],
+        seat: Seat,
+        stop: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Self {
         let now = Instant::now();
-        shared.observer.connection_opened();
+        let mut lines = LineBuffer::new(LINE_BYTES_MAX);
+        while !begun.is_empty() {
+            let room = lines.room();
+            let (some, rest) = begun.split_at(room.len().min(begun.len()));
+            room[..some.len()].copy_from_slice(some);
+            lines.filled(some.len());
+            begun = rest;
+        }
         Self {
             shared,
             stream,
             seat,
             input: Input::Open,
-            lines: LineBuffer::new(LINE_BYTES_MAX),
+            lines,
             session: Session::new(),
             building: VecDeque::new(),
             flights: Flights::default(),
             answers: Answers::new(now),
-            // A stop without a sender is a stop.
-            stop: Box::pin(async move { drop(stop.wait_for(|stopping| *stopping).await) }),
+            stop,
             is_stopping: false,
             throttled_until: None,
             is_held_back: false,
@@ -255,7 +268,7 @@ impl<'q, Q: Queue> Connection<'q, Q> {
             return None;
         }
         // An idle connection waits without a buffer.
-        if self.lines.bytes_held() == 0 && self.stream.poll_read_ready(cx).is_pending() {
+        if self.lines.bytes_held() == 0 && self.stream.poll_readable(cx).is_pending() {
             return None;
         }
         let mut room = ReadBuf::new(self.lines.room());
@@ -291,12 +304,6 @@ impl<'q, Q: Queue> Connection<'q, Q> {
         }
         self.is_held_back = !has_room;
         has_room
-    }
-}
-
-impl<Q> Drop for Connection<'_, Q> {
-    fn drop(&mut self) {
-        self.shared.observer.connection_closed();
     }
 }
 

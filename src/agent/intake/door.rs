@@ -22,8 +22,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::observer::Seen;
+use crate::keyring::Keyring;
 use crate::queue::{DeadNote, Lane, NewRecord, ProducerId};
-use crate::tenant::{NoTenant, Tenants};
+use crate::tenant::{self, NoTenant, Tenants};
 
 /// Reason code of a dead letter that was refused at intake.
 pub const DEAD_REASON_REFUSED_AT_INTAKE: u8 = 2;
@@ -43,6 +44,8 @@ const STRANGERS_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Door {
     tenants: Arc<Tenants>,
+    /// A profile is named by the fingerprint of its key, and not by its name.
+    is_by_key: bool,
     /// Names that are nobody's and were met.
     strangers: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -79,12 +82,22 @@ pub struct Turned {
 impl Door {
     /// A door for these.
     pub fn new(tenants: Arc<Tenants>) -> Self {
-        Self { tenants, strangers: Arc::default() }
+        Self { tenants, is_by_key: false, strangers: Arc::default() }
     }
 
-    /// Whose events there are.
-    pub(super) fn tenants(&self) -> &Tenants {
-        &self.tenants
+    /// A door for those of whom nothing is known but the key that they name.
+    pub(super) fn by_key(tenants: Arc<Tenants>) -> Self {
+        Self { is_by_key: true, ..Self::new(tenants) }
+    }
+
+    /// Where the key of the profile that is named so may be handed over, if that is wanted here.
+    pub(super) fn keyring_for(&self, name: &str) -> Option<&Keyring> {
+        self.tenants.keyring_for(name).filter(|_| !self.is_by_key)
+    }
+
+    fn profile(&self, name: &str) -> Result<Arc<str>, NoTenant> {
+        let may_be_named = !self.is_by_key || name == PROFILE_DEFAULT || tenant::is_fingerprint(name);
+        if may_be_named { self.tenants.of_name(name) } else { Err(NoTenant::Unknown) }
     }
 
     /// Makes records of a line: an event, or the facts of a call. `profile` is what the connection asked
@@ -102,7 +115,7 @@ impl Door {
         };
         let (event, parts) = frozen;
         let wanted = event.profile.as_deref().or(profile).unwrap_or(PROFILE_DEFAULT);
-        let known = match self.tenants.of_name(wanted) {
+        let known = match self.profile(wanted) {
             Ok(known) => known,
             Err(NoTenant::TooMany) => return Err(Turned { refusal: no_room(wanted), letter: None }),
             Err(_) => return Err(self.refuse(line, identity, profile, minted, self.unknown(wanted))),
@@ -170,8 +183,11 @@ impl Door {
 
     /// The profile that has this name or key, else the name if it is among the few strangers that may have a lane.
     fn kept_under(&self, name: &Arc<str>) -> Arc<str> {
-        if let Ok(profile) = self.tenants.of_name(name) {
+        if let Ok(profile) = self.profile(name) {
             return profile;
+        }
+        if self.is_by_key {
+            return PROFILE_UNUSABLE.into();
         }
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
         let is_one = strangers.contains(&**name)
@@ -180,6 +196,12 @@ impl Door {
     }
 
     fn unknown(&self, wanted: &str) -> Refusal {
+        if self.is_by_key {
+            let message = format!(
+                "profile {wanted} is not to be named here: name it by the fingerprint of its key (key-...), or none for default"
+            );
+            return Refusal { code: RefusalCode::Invalid, field: Some(Cow::Borrowed("profile")), message };
+        }
         // Names are listed up to a length that a person reads.
         let mut names = String::new();
         for name in self.tenants.configured() {

@@ -24,6 +24,7 @@ mod bucket;
 mod connection;
 mod door;
 mod flight;
+mod guests;
 mod line_buffer;
 mod listener;
 mod observer;
@@ -34,16 +35,19 @@ mod session;
 mod settings;
 #[cfg(test)]
 pub(crate) mod tests;
+mod wire;
 
 pub(crate) use bucket::Bucket;
 pub(crate) use connection::unix_ms;
 pub use door::{
     Admission, Admitted, DEAD_REASON_REFUSED_AT_INTAKE, Door, PROFILE_DEFAULT, PROFILE_UNUSABLE, Turned,
 };
+pub(crate) use guests::Guests;
 pub(crate) use line_buffer::{LineBuffer, Step};
 pub use listener::{BindError, Listener};
 pub use observer::{Observer, Seen};
 pub use peer::{Allow, NotAllowed, Peer};
+pub(crate) use seat::Seat;
 pub use server::{Served, serve};
 pub(crate) use session::Mint;
 pub use settings::{Limits, Settings};

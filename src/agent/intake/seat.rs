@@ -44,7 +44,7 @@ const WARNINGS_BURST: u32 = 5;
 
 /// One connection's place.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(crate) struct Seat {
     seats: Arc<Seats>,
     user: Arc<User>,
 }
@@ -75,28 +75,24 @@ impl Seats {
         Arc::new(Self { limits: limits.clone(), taken: AtomicUsize::new(0), users: Mutex::default() })
     }
 
-    /// A seat for a connection of `uid`. Seats are taken by one task only, the one that accepts.
+    /// A seat for a connection of `uid`.
     pub(super) fn take(self: &Arc<Self>, uid: u32, now: Instant) -> Result<Seat, NoSeat> {
+        // Held to the end, so that no two take the last one.
+        let mut users = held(&self.users);
         if self.taken.load(Ordering::Relaxed) >= self.limits.connections_max {
             return Err(NoSeat::InAll(self.limits.connections_max));
         }
-        let user = self.user(uid, now);
+        if users.len() >= USERS_MAX {
+            users.retain(|_, user| user.connections.load(Ordering::Relaxed) > 0);
+        }
+        let user = users.entry(uid).or_insert_with(|| Arc::new(User::new(uid, &self.limits, now)));
         let of_user_max = self.limits.connections_per_uid_max;
         if of_user_max > 0 && user.connections.load(Ordering::Relaxed) >= of_user_max {
             return Err(NoSeat::OfUser(of_user_max));
         }
         self.taken.fetch_add(1, Ordering::Relaxed);
         user.connections.fetch_add(1, Ordering::Relaxed);
-        Ok(Seat { seats: Arc::clone(self), user })
-    }
-
-    fn user(&self, uid: u32, now: Instant) -> Arc<User> {
-        let mut users = held(&self.users);
-        if users.len() >= USERS_MAX {
-            users.retain(|_, user| user.connections.load(Ordering::Relaxed) > 0);
-        }
-        let user = users.entry(uid).or_insert_with(|| Arc::new(User::new(uid, &self.limits, now)));
-        Arc::clone(user)
+        Ok(Seat { seats: Arc::clone(self), user: Arc::clone(user) })
     }
 }
 

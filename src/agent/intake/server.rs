@@ -142,9 +142,15 @@ impl<Q: Queue> Server<Q> {
         match self.seats.take(peer.uid, Instant::now()) {
             Err(none) => self.turn_away(&stream, &peer, Code::Busy, &none.to_string()),
             Ok(seat) => {
+                let counted = Counted::new(&self.shared.observer);
                 let shared = Arc::clone(&self.shared);
-                let stopping = self.stopping.subscribe();
-                self.connections.spawn(connection::serve(shared, stream, seat, stopping));
+                let mut stopping = self.stopping.subscribe();
+                // A stop without a sender is a stop.
+                let stop = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
+                self.connections.spawn(async move {
+                    connection::serve(&shared, stream, &[], seat, stop).await;
+                    drop(counted);
+                });
             }
         }
     }
@@ -221,6 +227,22 @@ impl<Q: Queue> Server<Q> {
         }
         info!("every connection was answered and closed");
         Served { cut_off: 0 }
+    }
+}
+
+/// A connection that counts as open for as long as it is held.
+struct Counted(Arc<dyn Observer>);
+
+impl Counted {
+    fn new(observer: &Arc<dyn Observer>) -> Self {
+        observer.connection_opened();
+        Self(Arc::clone(observer))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connection_closed();
     }
 }
 

@@ -122,7 +122,7 @@ impl Session {
         let Hello { producer, profile, key_at_hand, url, .. } = hello;
         (self.producer, self.profile) = (producer, profile);
         let wants = |profile: &str| {
-            let keyring = desk.door.tenants().keyring_for(profile);
+            let keyring = desk.door.keyring_for(profile);
             keyring.is_some_and(|keyring| keyring.wants(profile, url.as_deref(), desk.seat.uid()))
         };
         if key_at_hand && self.profile.as_deref().is_some_and(wants) {
@@ -136,7 +136,7 @@ impl Session {
             let message = "no hello has named the profile key-<fingerprint> that this key is of";
             return refuse_key(Code::Invalid, "key", message, batches);
         };
-        let Some(keyring) = desk.door.tenants().keyring_for(profile) else {
+        let Some(keyring) = desk.door.keyring_for(profile) else {
             let message = "this agent has its keys from its configuration, and takes none here";
             return refuse_key(Code::Denied, "key", message, batches);
         };

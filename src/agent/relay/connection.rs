@@ -59,6 +59,6 @@ pub(super) async fn serve<Q: Queue>(desk: Arc<Desk<Q>>, stream: TcpStream, place
     let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(lines) = lines {
         let _is_busy = place.busy();
-        lines.serve().await;
+        lines.serve(desk.guests(), stopping).await;
     }
 }

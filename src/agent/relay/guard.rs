@@ -99,9 +99,9 @@ mod tests {
             is_strict: false,
             token: token.map(Secret::new),
             hosts: vec!["relay.internal".to_owned()],
-            socket: "/nowhere/agent.sock".into(),
             instance: "me".into(),
             limits: Limits::default(),
+            lines: crate::intake::Limits::default(),
         }
     }
 

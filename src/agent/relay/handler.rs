@@ -21,7 +21,7 @@ use super::guard;
 use super::lines::{self, Lines};
 use super::route;
 use super::settings::Settings;
-use crate::intake::{Bucket, Door, Observer, Turned, unix_ms};
+use crate::intake::{Bucket, Door, Guests, Observer, Turned, unix_ms};
 use crate::queue::{AppendError, Appended, Lane, NewRecord, Queue};
 use crate::tenant::{NoTenant, Tenants};
 
@@ -43,6 +43,7 @@ const WARNINGS_BURST: u32 = 5;
 pub(super) struct Desk<Q> {
     queue: Arc<Q>,
     settings: Settings,
+    guests: Guests<Q>,
     door: Door,
     observer: Arc<dyn Observer>,
     /// Room for bodies, in units of [`BUDGET_UNIT_BYTES`].
@@ -55,8 +56,11 @@ impl<Q: Queue> Desk<Q> {
     pub(super) fn new(queue: Arc<Q>, settings: Settings, observer: Arc<dyn Observer>) -> Self {
         let limits = &settings.limits;
         let now = Instant::now();
+        let guests =
+            Guests::new(queue.clone(), settings.tenants.clone(), settings.lines.clone(), observer.clone());
         Self {
             queue,
+            guests,
             // Bodies come with their lane.
             door: Door::new(Tenants::by_name([])),
             bodies: Semaphore::new((limits.bodies_bytes_max / BUDGET_UNIT_BYTES).min(Semaphore::MAX_PERMITS)),
@@ -75,6 +79,11 @@ impl<Q: Queue> Desk<Q> {
         &self.settings
     }
 
+    /// Where connections that become ones of lines are served.
+    pub(super) fn guests(&self) -> &Guests<Q> {
+        &self.guests
+    }
+
     /// Answers one request. With the answer may come what its connection is from then on.
     ///
     /// Dropped before the whole body was read, it takes nothing in; after that it may have.
@@ -85,8 +94,11 @@ impl<Q: Queue> Desk<Q> {
         let answered: Result<_, Problem> = async {
             if path.route == lines::ROUTE {
                 self.may_ask(request.headers(), &path)?;
-                self.profile(request.headers())?;
-                let begun = Lines::begin(&mut request, &self.settings.socket).await?;
+                if self.settings.is_strict {
+                    let message = "a strict relay takes no lines, as they show no key";
+                    return Err(Problem::new(403, "not_taken", message));
+                }
+                let begun = Lines::begin(&mut request, &self.guests)?;
                 return Ok((Lines::answer(), Some(begun)));
             }
             let (head, body) = request.into_parts();

@@ -1,14 +1,8 @@
-//! The Unix socket's lines for who cannot reach it: a connection of the relay that becomes one of the socket's.
+//! The Unix socket's lines for who cannot reach it: a connection of the relay that becomes one of lines.
 //!
 //! `GET /lines` with `Upgrade: revenium-lines`, behind a token as any request, is answered 101. What follows is the
-//! protocol of the socket, with its answers and bounds. Nothing of it is understood here: bytes are carried to the
-//! socket and back. The socket sees the agent's own user, so that a key is neither asked for nor taken this way.
-//!
-//! As on the socket, what a client has sent is taken, also if it vanishes; and a stop answers what was read, then
-//! ends the connection.
-
-use std::future::pending;
-use std::path::Path;
+//! protocol of the socket with its answers and bounds, for a guest: see `intake::Guests`. What it has sent is taken, also
+//! if it vanishes; a stop answers what was read, then ends the connection. A strict relay has none: lines show no key.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,36 +11,42 @@ use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncWriteExt, copy, sink, split};
-use tokio::net::UnixStream;
-use tracing::debug;
+use tokio::net::TcpStream;
 
 use super::answer::{Answer, Problem};
+use crate::intake::{Guests, Seat};
+use crate::queue::Queue;
+use crate::tasks::Stop;
 
-/// Where it is asked for.
+/// Where they are asked for.
 pub(super) const ROUTE: &str = "/lines";
 
 /// What the connection becomes.
 const PROTOCOL: HeaderValue = HeaderValue::from_static("revenium-lines");
 
-/// A connection that is about to be one of the socket's.
+/// A connection that is about to be one of lines.
 pub(super) struct Lines {
     client: OnUpgrade,
-    socket: UnixStream,
+    seat: Seat,
 }
 
 impl Lines {
-    /// Takes a request's connection over, if that is what it asks for and the socket has room.
-    pub(super) async fn begin(request: &mut Request<Incoming>, socket: &Path) -> Result<Self, Problem> {
+    /// Takes a request's connection over, if that is what it asks for and there is a seat.
+    pub(super) fn begin<Q: Queue>(
+        request: &mut Request<Incoming>,
+        guests: &Guests<Q>,
+    ) -> Result<Self, Problem> {
         if request.method() != Method::GET || request.headers().get(UPGRADE) != Some(&PROTOCOL) {
             let message = "ask for the socket's lines with GET and `Upgrade: revenium-lines`";
             return Err(Problem::new(426, "not_taken", message));
         }
-        let socket = UnixStream::connect(socket).await.map_err(|error| {
-            debug!(%error, "cannot reach the socket of this agent");
-            Problem::stopping()
-        })?;
-        Ok(Self { client: hyper::upgrade::on(request), socket })
+        let Some(seat) = guests.seat() else {
+            return Err(Problem::full(
+                "busy",
+                "half of relay.connections_max are connections of lines already",
+            ));
+        };
+        Ok(Self { client: hyper::upgrade::on(request), seat })
     }
 
     /// The answer to a request that began it.
@@ -58,27 +58,11 @@ impl Lines {
         answer
     }
 
-    /// Carries lines and answers until the socket has answered all and closes.
-    pub(super) async fn serve(self) {
+    /// Serves it to its end.
+    pub(super) async fn serve<Q: Queue>(self, guests: &Guests<Q>, stop: Stop) {
         let Ok(client) = self.client.await else { return };
-        let (mut sent, mut told) = split(TokioIo::new(client));
-        let (mut answers, mut lines) = self.socket.into_split();
-        let sending = async {
-            // However it ends, what came is answered before the socket closes.
-            let _ = copy(&mut sent, &mut lines).await;
-            let _ = lines.shutdown().await;
-            pending::<()>().await;
-        };
-        let telling = async {
-            if copy(&mut answers, &mut told).await.is_err() {
-                // The client is gone. What it had sent is still being taken.
-                let _ = copy(&mut answers, &mut sink()).await;
-            }
-            let _ = told.shutdown().await;
-        };
-        tokio::select! {
-            () = sending => {}
-            () = telling => {}
-        }
+        // It is what this listener accepted.
+        let Ok(parts) = client.downcast::<TokioIo<TcpStream>>() else { return };
+        guests.serve(parts.io.into_inner(), &parts.read_buf, self.seat, stop).await;
     }
 }

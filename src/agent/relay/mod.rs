@@ -9,7 +9,7 @@
 //! SDKs give up on 4xx and try again on 5xx, and the answers follow from that: 4xx only where sending
 //! again cannot help; a full or failing log and a stop are 503.
 //!
-//! Who cannot use the Unix socket, on another system or in another container, has its lines here (`lines`).
+//! Who cannot use the Unix socket, on another system or in another container, has its lines here (`lines`), unless the relay is strict.
 //!
 //! A web page that makes a browser send here is refused: by the name it had to use for us (`Host`), by
 //! its own (`Origin`), by the type of its body. Whoever may run a program on this machine may send.

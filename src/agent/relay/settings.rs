@@ -1,9 +1,9 @@
 //! What the relay is told: whom it serves, and every bound.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::intake;
 use crate::secret::Secret;
 use crate::tenant::Tenants;
 
@@ -18,12 +18,12 @@ pub struct Settings {
     pub token: Option<Secret>,
     /// Names by which it may be called, beside `localhost` and addresses; in lower case.
     pub hosts: Vec<String>,
-    /// This agent's own Unix socket.
-    pub socket: PathBuf,
     /// This process, by its random id: a request that carries it came from our own drain.
     pub instance: Arc<str>,
     /// The bounds.
     pub limits: Limits,
+    /// Those of connections that become ones of lines.
+    pub lines: intake::Limits,
 }
 
 /// Every bound of the relay.

@@ -44,9 +44,9 @@ impl<Q: Queue> Rig<Q> {
             is_strict: false,
             token: None,
             hosts: Vec::new(),
-            socket: "/nowhere/agent.sock".into(),
             instance: "me".into(),
             limits,
+            lines: crate::intake::Limits::default(),
         };
         let (sender, stop) = Stop::pair();
         let serving = serve(listener, Ours, queue.clone(), settings, Arc::<Tally>::default(), stop, STOP_MAX);

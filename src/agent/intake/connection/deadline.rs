@@ -12,9 +12,10 @@ use std::task::Context;
 use tokio::time::Instant;
 
 use super::{Connection, Desk, Input, Shared, unix_ms};
+use crate::intake::wire::Wire;
 use crate::queue::Queue;
 
-impl<Q: Queue> Connection<'_, Q> {
+impl<Q: Queue, W: Wire> Connection<'_, Q, W> {
     /// Acts on whatever has lasted too long.
     pub(super) fn heed_time(&mut self, now: Instant, cx: &mut Context<'_>) {
         if self.throttled_until.is_some_and(|until| now >= until) {

@@ -3,11 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::*;
+use crate::intake::Guests;
 use crate::keyring::Keyring;
 use crate::secret::Secret;
+use crate::tasks::Stop;
 use crate::tenant::fingerprint;
 
 const KEY: &str = "rev_mk_0123456789abcdefghij";
@@ -17,11 +21,14 @@ const CONFIGURED: &str = "hak_9876543210zyxwvutsrq";
 fn rig() -> (Rig, Arc<Keyring>) {
     let dir = tempfile::tempdir().unwrap();
     let keyring = Arc::new(Keyring::open(dir.path().join("keys")).unwrap());
+    let rig = Rig::of(dir, Arc::default(), Limits::default(), Allow::default(), tenants(&keyring));
+    (rig, keyring)
+}
+
+fn tenants(keyring: &Arc<Keyring>) -> Arc<Tenants> {
     let team = watch::channel(Some(Secret::new(CONFIGURED))).1;
     let profiles = vec![("default".into(), watch::channel(None).1), ("team".into(), team)];
-    let tenants = Tenants::new(profiles, Some(keyring.clone()), Vec::<&str>::new());
-    let rig = Rig::of(dir, Arc::default(), Limits::default(), Allow::default(), Arc::new(tenants));
-    (rig, keyring)
+    Arc::new(Tenants::new(profiles, Some(keyring.clone()), Vec::<&str>::new()))
 }
 
 fn hello(key: &str, more: &str) -> String {
@@ -138,4 +145,32 @@ async fn with_too_many_unknown_keys_an_event_is_to_be_sent_again_and_not_kept_as
         assert_eq!(client.answer().await, expected, "{key}");
     }
     assert_eq!(rig.queue.stored().len(), 64);
+}
+
+#[tokio::test]
+async fn of_guests_no_key_is_wanted_or_taken() {
+    let (rig, keyring) = rig();
+    let of_key = fingerprint(KEY.as_bytes());
+    let guests =
+        Guests::new(rig.queue.clone(), tenants(&keyring), Limits::default(), Arc::<Tally>::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let (seat, (_sender, stop)) = (guests.seat().unwrap(), Stop::pair());
+    let sent = [hello(KEY, ""), handed(KEY, ""), line(1)].concat();
+    // Some of it came with what was read before.
+    let (begun, rest) = sent.split_at(20);
+    let talking = async {
+        client.write_all(rest.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).await.unwrap();
+        answers
+    };
+    let ((), answers) = tokio::join!(guests.serve(stream, begun.as_bytes(), seat, stop), talking);
+    let answers: Vec<&str> = answers.lines().collect();
+    assert!(answers[0].contains("takes none here") && answers[1].contains("\"ok\":true"), "{answers:?}");
+    assert_eq!(answers.len(), 2);
+    assert!(keyring.follow().borrow().is_empty());
+    assert_eq!(lanes(&rig), [of_key]);
 }

@@ -55,21 +55,26 @@ pub(super) fn start(
 
 fn settings(config: &Config, tenants: Arc<Tenants>) -> Settings {
     let socket = &config.socket;
-    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-    let limits = Limits::default();
     Settings {
         path: socket.path.clone(),
         mode: socket.mode,
         allow: allow(config),
         tenants,
-        limits: Limits {
-            connections_max: count(socket.connections_max),
-            connections_per_uid_max: count(socket.connections_per_uid_max),
-            lines_per_second_per_uid_max: socket.lines_per_second_per_uid_max,
-            line_timeout: socket.line_timeout,
-            batch_bytes_max: batch_bytes_max(config),
-            ..limits
-        },
+        limits: line_limits(config),
+    }
+}
+
+/// The bounds of lines, by whichever way they come.
+pub(super) fn line_limits(config: &Config) -> Limits {
+    let socket = &config.socket;
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    Limits {
+        connections_max: count(socket.connections_max),
+        connections_per_uid_max: count(socket.connections_per_uid_max),
+        lines_per_second_per_uid_max: socket.lines_per_second_per_uid_max,
+        line_timeout: socket.line_timeout,
+        batch_bytes_max: batch_bytes_max(config),
+        ..Limits::default()
     }
 }
 

@@ -10,8 +10,10 @@ use tracing::warn;
 use super::super::shell::{listen, refuse_loops};
 use super::Shell;
 use super::count::Counted;
-use super::intake::STOP_MAX;
+use super::intake::{STOP_MAX, line_limits};
+use crate::config::Config;
 use crate::exit::{Exit, Failure, OrExit};
+use crate::intake;
 use crate::metrics::Via;
 use crate::queue::Pulsed;
 use crate::relay::{Limits, Settings, serve};
@@ -49,14 +51,15 @@ pub(super) fn start(
             return Ok(None);
         }
     };
+    let limits = Limits { connections_max: connections_max(shell), ..Limits::default() };
     let settings = Settings {
         tenants: tenants.clone(),
         is_strict: config.strict,
         token: config.token.clone(),
         hosts: config.hosts.clone(),
-        socket: shell.config.socket.path.clone(),
         instance: shell.instance.clone(),
-        limits: Limits { connections_max: connections_max(shell), ..Limits::default() },
+        lines: lines(&shell.config, limits.connections_max),
+        limits,
     };
     let queue = Arc::new(Pulsed::new(store.clone(), shell.board.pulse().clone()));
     let observer = Arc::new(Counted::new(shell.metrics.clone(), Via::Relay));
@@ -87,6 +90,17 @@ fn passed(shell: &Shell, sockets: &mut Sockets) -> Result<Option<(TcpListener, S
     refuse_loops(&shell.config, "relay.listen", address)?;
     let listener = TcpListener::from_std(passed).or_exit(Exit::Io, CONTEXT)?;
     Ok(Some((listener, address)))
+}
+
+/// Half of the connections may become ones of lines, and be idle for long; requests have the other half.
+fn lines(config: &Config, connections_max: usize) -> intake::Limits {
+    intake::Limits {
+        connections_max: connections_max / 2,
+        // They are all nobody's.
+        connections_per_uid_max: 0,
+        in_flight_bytes_total_max: 16 << 20,
+        ..line_limits(config)
+    }
 }
 
 /// As many connections as are configured, or as there are files left for, beside the socket's and the log's.
