@@ -88,6 +88,9 @@ class Agent:
                     except ValueError:
                         self.is_confused = True
                         return
+                    if "hello" in read and "producer" not in read["hello"]:
+                        self._answer(connection, {"ok": False, "code": "invalid", "message": "no such hello"})
+                        return
                     if "hello" in read:
                         producer = read["hello"]["producer"]
                         with self.changed:

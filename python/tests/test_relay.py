@@ -141,17 +141,45 @@ def test_what_a_relay_that_was_away_missed_is_handed_in_by_the_next_process(app:
     assert late.received > 7
 
 
+def test_a_file_that_is_refused_stays_and_keeps_no_other(app: App, relay: Relay) -> None:
+    producer = "0123456789abcdef" * 2
+    app.spool.mkdir(0o700)
+    for n, hello in ((1, {"v": 9}), (2, {"v": 1, "producer": producer})):
+        lines = [{"hello": hello}, {"n": n, "call": {}}]
+        path = app.spool / ("%s-%d.jsonl" % (producer, n))
+        path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+        os.utime(path, (n, n))
+    (line,) = _said(app.run("meter()\nrevenium.flush()"))
+    assert "-1.jsonl cannot be handed in: no such hello" in line
+    assert [path.name for path in app.spool.iterdir()] == [producer + "-1.jsonl"]
+    assert len(relay.lines) == 2
+
+
+def test_what_is_refused_for_good_does_not_keep_its_file(app: App, relay: Relay) -> None:
+    app.run("meter()\nmeter()", REVENIUM_AGENT_RELAY="http://" + _closed())
+    assert len(app.spooled()) == 2
+    relay.refuses = "invalid"
+    # What it handed in is told like what it sends: two and one.
+    said = _said(app.run("meter()\nrevenium.flush()"))
+    assert [line.count("the agent refused it (invalid): as told") for line in said] == [1, 1, 1], said
+    assert app.spooled() == []
+
+
 def test_the_relay_s_own_folder_is_not_an_agent_s(app: App, relay: Relay, tmp_path: pathlib.Path) -> None:
     del app.env["REVENIUM_AGENT_SPOOL"]
     app.env["REVENIUM_AGENT_SOCKET"] = str(tmp_path / "agent.sock")
     app.run("meter()", REVENIUM_AGENT_RELAY="http://" + _closed())
-    assert [path.name for path in tmp_path.glob("spool*")] == ["spool-relay"]
+    app.run("meter()", REVENIUM_AGENT_RELAY="http://127.0.0.1:9/token/secret")
+    (folder,) = tmp_path.glob("spool*")
+    assert folder.name == "spool-relay"
+    assert "127.0.0.1_9" in [path.name for path in folder.iterdir()] and len(list(folder.iterdir())) == 2
 
 
 @pytest.mark.parametrize(
     ("status", "says"),
     [
         (401, "it asks for a token: add /token/TOKEN to the URL"),
+        (403, "it is strict, and takes no lines: they show no key"),
         (421, "it is not called so: add the name to relay.hosts"),
         (503, "it is stopping"),
         (404, "it answered 404, as no relay of this version does"),

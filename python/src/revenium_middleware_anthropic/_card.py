@@ -36,6 +36,9 @@ def _number(version: Any) -> Tuple[int, ...]:
 
 def _read(place: Place) -> Dict[str, Any]:
     """Nothing if it is no agent that `start` would have started for this user."""
+    if not os.path.isabs(place.path):
+        # A relay.
+        return {}
     path = os.path.join(os.path.dirname(place.path), "agent.json")
     try:
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

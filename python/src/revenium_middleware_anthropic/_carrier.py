@@ -4,6 +4,7 @@ One per process, started by its first event; a daemon, so that it never keeps a 
 lock over a wait, and every wait ends: at an answer, when it is woken, or when something is due.
 """
 
+import math
 import os
 import random
 import select
@@ -147,7 +148,7 @@ class Carrier:
             return
         with self.lock:
             self._connected(relay, connection, now)
-        relay.hand_in()
+        relay.hand_in(lambda: time.monotonic() < self._urgent_at())
 
     def _may_connect_early(self, now: float) -> bool:
         """Whether the pause is for an idle process, and there are events now."""
@@ -341,12 +342,12 @@ class Carrier:
         return (is_due and (now >= self._spool_at or state.fills(4))) or state.fills(7)
 
     def _urgent_at(self) -> float:
-        """When what the agent has not answered for is to be spooled."""
-        wanted = [self.flush_by] if self.flush_by is not None else []
-        if self.close_within is not None:
-            began, by = self.close_within
-            wanted.append((began + by) / 2)
-        return min(wanted)
+        """When what the agent has not answered for is to be spooled, if somebody waits for that."""
+        flush_by, close_within = self.flush_by, self.close_within
+        wanted = [flush_by] if flush_by is not None else []
+        if close_within is not None:
+            wanted.append(sum(close_within) / 2)
+        return min(wanted, default=math.inf)
 
     def left(self) -> List[str]:
         """Spool files of this process that no agent has taken in yet."""
@@ -388,7 +389,7 @@ class Carrier:
                 poll.register(self.starter.pipe, select.POLLIN)
                 due.append(self.starter.ends_by)
             if is_urgent:
-                due.append(max(self._urgent_at(), now + 0.01))
+                due.append(min(max(self._urgent_at(), now + 0.01), now + LOOK_EVERY))
             if now < self._gather_until and not is_urgent:
                 due.append(self._gather_until)
             elif connection is not None:

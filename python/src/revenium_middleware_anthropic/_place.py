@@ -48,10 +48,10 @@ class Place:
 
 def places(env: Mapping[str, str], uid: int) -> List[Place]:
     """Where the agent may be, the first choice first."""
-    named = _absolute(env, "REVENIUM_AGENT_SOCKET")
+    named = absolute(env, "REVENIUM_AGENT_SOCKET")
     user = _user_socket(env, uid)
     sockets = [named] if named else [user, SYSTEM_SOCKET]
-    spool = _absolute(env, "REVENIUM_AGENT_SPOOL")
+    spool = absolute(env, "REVENIUM_AGENT_SPOOL")
     return [Place(path, spool or _spool_beside(path, user, env)) for path in sockets]
 
 
@@ -71,7 +71,7 @@ def choose(all_places: List[Place], last: Optional[Place]) -> Place:
 
 
 def _user_socket(env: Mapping[str, str], uid: int) -> str:
-    runtime = _absolute(env, "XDG_RUNTIME_DIR")
+    runtime = absolute(env, "XDG_RUNTIME_DIR")
     if runtime:
         return os.path.join(runtime, "revenium/agent.sock")
     return "/tmp/revenium-%d/agent.sock" % uid
@@ -80,14 +80,15 @@ def _user_socket(env: Mapping[str, str], uid: int) -> str:
 def _spool_beside(path: str, user: str, env: Mapping[str, str]) -> str:
     if path == SYSTEM_SOCKET:
         return SYSTEM_SPOOL
-    home = _absolute(env, "HOME")
-    state = _absolute(env, "XDG_STATE_HOME") or (os.path.join(home, ".local/state") if home else None)
+    home = absolute(env, "HOME")
+    state = absolute(env, "XDG_STATE_HOME") or (os.path.join(home, ".local/state") if home else None)
     if state and path == user:
         return os.path.join(state, "revenium/spool")
     return os.path.join(os.path.dirname(path), "spool")
 
 
-def _absolute(env: Mapping[str, str], name: str) -> Optional[str]:
+def absolute(env: Mapping[str, str], name: str) -> Optional[str]:
+    """The path that a variable holds; `None` if it is not set, or is relative."""
     value = env.get(name)
     return value if value and os.path.isabs(value) else None
 

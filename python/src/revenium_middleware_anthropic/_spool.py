@@ -12,7 +12,8 @@ from typing import Dict, List, Optional
 from ._place import SYSTEM_SPOOL
 
 # Largest file; the agent refuses larger ones. A kibibyte is left for the hello.
-FILE_BYTES_MAX = (16 << 20) - 1024
+HELLO_BYTES_MAX = 1024
+FILE_BYTES_MAX = (16 << 20) - HELLO_BYTES_MAX
 
 # What one process may have in files that are still there, and what all may have in a folder that can be listed.
 OWN_BYTES_MAX = 256 << 20
