@@ -60,7 +60,7 @@ pub(super) struct Account<Q, T, O> {
     /// For records that meet `Blocked` while their route is open.
     blocked_backoff: Backoff,
     suspects: Suspects,
-    /// When this drain began, by the wall clock.
+    /// When this drain began, by the wall clock as it was when the process did: a claim or a key begins a drain anew.
     began_ms: u64,
     random: Random,
     lanes: Vec<LaneQueue>,
@@ -106,7 +106,7 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
             backoff: Backoff::new(Duration::from_secs(1), settings.backoff_max),
             blocked_backoff: Backoff::new(Duration::from_secs(10), Duration::from_secs(600)),
             suspects: Suspects::default(),
-            began_ms: now.wall_ms,
+            began_ms: shared.clock.unset_ms(now),
             random: random.fork(),
             lanes: Vec::new(),
             probe_order: Vec::new(),

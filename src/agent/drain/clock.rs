@@ -1,5 +1,6 @@
 //! The two clocks of the drain: one to measure waits with, one to write down.
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -44,6 +45,16 @@ pub(super) enum Clock {
 }
 
 impl Clock {
+    /// What the wall clock would read at `now` had nobody set it since this process first asked for this.
+    pub(super) fn unset_ms(self, now: Now) -> u64 {
+        static FIRST: OnceLock<Now> = OnceLock::new();
+        match self {
+            Self::System => FIRST.get_or_init(|| now).wall_ms_at(now.at),
+            #[cfg(test)]
+            Self::From(origin, _) => origin.wall_ms_at(now.at),
+        }
+    }
+
     pub(super) fn now(self) -> Now {
         let at = Instant::now();
         match self {
