@@ -5,7 +5,10 @@
 //! aside and made anew from the log. All of sled is behind this module.
 
 mod apply;
+mod batch;
+mod entries;
 mod held;
+mod notes;
 mod open;
 mod rebuild;
 pub(crate) mod schema;
@@ -20,7 +23,8 @@ use crate::stats::Ledger;
 use crate::types::{End, POSTPONED_MS_MAX, Seq};
 use schema::{DeadEntry, Delay, Entry, Meta, SegmentEntry};
 
-pub(crate) use apply::{Batch, Ended};
+pub(crate) use apply::Ended;
+pub(crate) use batch::Batch;
 pub(crate) use open::{open, panic_text, remove_others};
 pub(crate) use rebuild::{Gaps, Rebuild};
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use revenium_migrations::log_v1::{self as v1, Dead, Note};
 
 use super::{Doubt, Index, schema};
-use crate::chunk::ChunkAt;
+use crate::chunk::{Chain, ChunkAt};
 use crate::ranges::Ranges;
 use crate::scan::FIRST_CHUNK;
 use crate::segment::Pos;
@@ -214,6 +214,67 @@ impl Index {
             self.db.insert(schema::counts_key(lane), v1::encode(&state.counts))?;
         }
         Ok(excess - left)
+    }
+
+    /// Begins a rebuild of an empty index from `first`, given what its segment's header says of the
+    /// chunk before, and what the latest checkpoint says.
+    pub(crate) fn begin_rebuild(
+        &mut self,
+        first: Pos,
+        link: Option<Chain>,
+        (retired_to, checkpoint): (u64, Option<v1::Checkpoint>),
+    ) -> Result<(), Doubt> {
+        let checkpoint = checkpoint.unwrap_or_default();
+        let count_from = Pos { ordinal: checkpoint.ordinal, offset: checkpoint.offset };
+        let has_vanished = checkpoint.segments.iter().any(|(ordinal, _)| *ordinal < first.ordinal);
+        self.meta.rebuilding = true;
+        self.meta.damaged_regions = checkpoint.damaged_regions;
+        self.go_to(first);
+        self.rebuild = Some(Rebuild {
+            count_from,
+            // The first log of all begins with the first number.
+            begins_blind: link.is_none() && (first.ordinal == 1 || count_from != Pos::default()),
+            retired_to,
+            expected: checkpoint.segments.into_iter().map(|(ordinal, _)| ordinal).collect(),
+            ..Rebuild::default()
+        });
+        for (lane, counts) in checkpoint.lanes {
+            self.db.insert(schema::counts_key(&lane), v1::encode(&counts))?;
+            self.lanes.entry(lane).or_default().counts = counts;
+        }
+        if let Some(link) = link {
+            self.set_chain(link);
+            if has_vanished {
+                self.vanished(link.next_seq, first);
+            }
+        }
+        self.db.insert(schema::META, v1::encode(&self.meta))?;
+        Ok(())
+    }
+
+    /// Segments between these two are not there. True if they were retired, false if that is
+    /// damage; an index that has not followed them all cannot go on.
+    pub(crate) fn segments_are_absent(&self, from: u64, to: u64) -> Result<bool, Doubt> {
+        match &self.rebuild {
+            Some(rebuild) => {
+                let is_expected = rebuild.expected.iter().any(|o| from < *o && *o < to);
+                Ok(!is_expected && to - 1 <= rebuild.retired_to)
+            }
+            None => Err(Doubt::Mismatch("segments went before it had followed them".into())),
+        }
+    }
+
+    pub(crate) fn is_rebuilding(&self) -> bool {
+        self.rebuild.is_some()
+    }
+
+    /// The log is followed to its end: an index like any other from now on.
+    pub(crate) fn end_rebuild(&mut self) -> Result<(), Doubt> {
+        if self.rebuild.take().is_some() {
+            self.meta.rebuilding = false;
+            self.db.insert(schema::META, v1::encode(&self.meta))?;
+        }
+        Ok(())
     }
 }
 
