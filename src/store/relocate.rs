@@ -196,6 +196,9 @@ fn lose_hole(maintainer: &Maintainer, listed: &Listed, from: u64, to: u64) -> Op
 }
 
 fn note_lost(shared: &Shared, at: Pos, lost: Vec<(LaneName, u64)>) {
+    if lost.is_empty() {
+        return;
+    }
     tracing::error!(
         records = lost.len(),
         segment = at.ordinal,

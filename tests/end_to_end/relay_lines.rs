@@ -44,6 +44,14 @@ fn lines(agent: &Agent) -> BufReader<TcpStream> {
     stream
 }
 
+/// A connection on which these lines were sent, and all of them.
+fn said(agent: &Agent, text: &str) -> BufReader<TcpStream> {
+    let mut stream = lines(agent);
+    stream.get_mut().write_all(text.as_bytes()).expect("sent");
+    stream.get_mut().shutdown(Shutdown::Write).expect("shut");
+    stream
+}
+
 /// As the README says it.
 fn fingerprint(key: &str) -> String {
     let keys = "26002cad-875a-596a-b3f0-73d9462fdd55".parse().expect("a UUID");
@@ -71,10 +79,7 @@ fn lines_over_the_relay_are_answered_as_on_the_socket_and_billed_once() {
     home.deliver_to(&sandbox, RELAY);
     let agent = home.start();
     for _ in 0..2 {
-        let mut stream = lines(&agent);
-        stream.get_mut().write_all(numbered(20).as_bytes()).expect("sent");
-        stream.get_mut().shutdown(Shutdown::Write).expect("shut");
-        assert_eq!(durable(stream), 20);
+        assert_eq!(durable(said(&agent, &numbered(20))), 20);
     }
     sandbox.wait_billed(20);
     agent.stop();
@@ -113,10 +118,7 @@ fn a_stop_answers_what_it_read_over_the_relay_and_loses_nothing() {
     // More may have been stored than its answers could still reach.
     until("what was answered is billed", || sandbox.billed().len(), |count| *count >= upto);
     // Its sender goes on where the answers ended.
-    let mut stream = lines(&agent);
-    stream.get_mut().write_all(all.as_bytes()).expect("sent");
-    stream.get_mut().shutdown(Shutdown::Write).expect("shut");
-    assert_eq!(durable(stream), 3_000);
+    assert_eq!(durable(said(&agent, &all)), 3_000);
     sandbox.wait_billed(3_000);
     agent.stop();
     assert_eq!(sandbox.billed().len(), 3_000);

@@ -271,32 +271,21 @@ fn an_index_that_is_behind_says_nothing() {
     assert_eq!(*world.shared().durable.lock(), end);
 }
 
-/// sled came back as it was before the note of an end, which is damaged since: only what was said again tells.
+/// sled came back as it was before the note of an end, or of a death, which is damaged since: only what was said
+/// again tells.
 #[test]
 fn an_index_that_went_back_behind_a_hole_heeds_what_was_said_again() {
-    let mut world = World::new(0);
-    world.append(0, 2);
-    let before = world.keep_index();
-    world.settle(0, End::Oldest, 1, &DELIVERED);
-    world.append(1, 1);
-    let hit = world.spent(1, ChunkKind::Notes);
-    world.damage(&hit);
-    world.heed_damage();
-    world.reopen_with(&before);
-}
-
-/// The same for a letter.
-#[test]
-fn an_index_that_went_back_behind_a_hole_heeds_a_death_that_was_said_again() {
-    let mut world = World::new(0);
-    world.append(0, 2);
-    let before = world.keep_index();
-    world.settle(0, End::Oldest, 1, &refused());
-    world.append(1, 1);
-    let hit = world.spent(1, ChunkKind::Notes);
-    world.damage(&hit);
-    world.heed_damage();
-    world.reopen_with(&before);
+    for how in [DELIVERED, refused()] {
+        let mut world = World::new(0);
+        world.append(0, 2);
+        let before = world.keep_index();
+        world.settle(0, End::Oldest, 1, &how);
+        world.append(1, 1);
+        let hit = world.spent(1, ChunkKind::Notes);
+        world.damage(&hit);
+        world.heed_damage();
+        world.reopen_with(&before);
+    }
 }
 
 /// The records are in the hole too: they ended, and are not lost.
