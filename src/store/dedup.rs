@@ -195,7 +195,7 @@ impl Dedup {
     pub(crate) fn producers(&self) -> Vec<Producer> {
         let of = |(id, seen): (&ProducerId, &Seen)| Producer {
             id: id.0,
-            seen: seen.numbers.as_slice().to_vec(),
+            seen: seen.numbers.iter().collect(),
             last_used_ms: seen.last_used_ms,
         };
         self.producers.iter().map(of).collect()

@@ -1,70 +1,65 @@
 //! A set of numbers that mostly follow one another, kept as ranges.
 
-/// Ranges of (first, last), ascending, apart.
+use std::collections::BTreeMap;
+
+/// Ranges, the last number of each by its first: ascending, apart. What is done with one number is quick however
+/// many ranges there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Ranges(Vec<(u64, u64)>);
+pub(crate) struct Ranges(BTreeMap<u64, u64>);
 
 impl Ranges {
-    pub(crate) fn as_slice(&self) -> &[(u64, u64)] {
-        &self.0
+    /// Ranges of (first, last), ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.0.iter().map(|(first, last)| (*first, *last))
     }
 
-    /// Index of the first range that ends at or after `n`.
-    fn position(&self, n: u64) -> usize {
-        self.0.partition_point(|(_, last)| *last < n)
+    /// The last range that begins at `n` or before.
+    fn at_or_before(&self, n: u64) -> Option<(u64, u64)> {
+        self.0.range(..=n).next_back().map(|(first, last)| (*first, *last))
     }
 
     pub(crate) fn contains(&self, n: u64) -> bool {
-        self.0.get(self.position(n)).is_some_and(|(first, _)| *first <= n)
+        self.at_or_before(n).is_some_and(|(_, last)| n <= last)
     }
 
     /// Adds `n`, unless that would make more than `ranges_max` ranges; then false.
     pub(crate) fn insert(&mut self, n: u64, ranges_max: usize) -> bool {
-        if self.contains(n) {
+        let before = self.at_or_before(n);
+        if before.is_some_and(|(_, last)| n <= last) {
             return true;
         }
-        let i = self.position(n);
-        let joins_before = i > 0 && self.0[i - 1].1 + 1 == n;
-        let joins_after = i < self.0.len() && n + 1 == self.0[i].0;
-        match (joins_before, joins_after) {
-            (true, true) => {
-                self.0[i - 1].1 = self.0[i].1;
-                self.0.remove(i);
-            }
-            (true, false) => self.0[i - 1].1 = n,
-            (false, true) => self.0[i].0 = n,
-            (false, false) if self.0.len() >= ranges_max => return false,
-            (false, false) => self.0.insert(i, (n, n)),
+        let joined = before.filter(|(_, last)| last + 1 == n);
+        let after = n.checked_add(1).and_then(|next| self.0.remove(&next));
+        if joined.is_none() && after.is_none() && self.0.len() >= ranges_max {
+            return false;
         }
+        self.0.insert(joined.map_or(n, |(first, _)| first), after.unwrap_or(n));
         true
     }
 
     pub(crate) fn remove(&mut self, n: u64) {
-        let i = self.position(n);
-        let Some(&(first, last)) = self.0.get(i) else { return };
-        if first > n {
-            return;
-        }
-        self.0.remove(i);
-        if n < last {
-            self.0.insert(i, (n + 1, last));
-        }
+        let Some((first, last)) = self.at_or_before(n).filter(|(_, last)| n <= *last) else { return };
         if first < n {
-            self.0.insert(i, (first, n - 1));
+            self.0.insert(first, n - 1);
+        } else {
+            self.0.remove(&first);
+        }
+        if n < last {
+            self.0.insert(n + 1, last);
         }
     }
 
     pub(crate) fn merge(&mut self, (mut first, mut last): (u64, u64)) {
-        self.0.retain(|&(f, l)| {
-            let apart = l.saturating_add(1) < first || last.saturating_add(1) < f;
-            if !apart {
-                first = first.min(f);
-                last = last.max(l);
+        // Those that it meets or touches, from the last on.
+        while let Some((f, l)) = self.at_or_before(last.saturating_add(1)) {
+            if l.saturating_add(1) < first {
+                break;
             }
-            apart
-        });
-        let i = self.0.partition_point(|(f, _)| *f < first);
-        self.0.insert(i, (first, last));
+            self.0.remove(&f);
+            first = first.min(f);
+            last = last.max(l);
+        }
+        self.0.insert(first, last);
     }
 }
 
@@ -90,10 +85,11 @@ mod tests {
                 for k in 0..41 {
                     prop_assert_eq!(ranges.contains(k), set.contains(&k));
                 }
-                prop_assert!(ranges.0.windows(2).all(|w| w[0].1 + 1 < w[1].0));
+                let all: Vec<_> = ranges.iter().collect();
+                prop_assert!(all.windows(2).all(|w| w[0].1 + 1 < w[1].0));
             }
             let mut merged = Ranges::default();
-            ranges.0.iter().rev().for_each(|r| merged.merge(*r));
+            ranges.0.iter().rev().for_each(|(first, last)| merged.merge((*first, *last)));
             prop_assert_eq!(merged, ranges);
         }
     }

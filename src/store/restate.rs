@@ -231,7 +231,7 @@ impl Begun {
         let mut notes = unsaid.ends();
         let guard = lock(&shared.index);
         let index = self.index(shared, &guard)?;
-        for seq in unsaid.dead.as_slice().iter().flat_map(|(first, last)| *first..=*last) {
+        for seq in unsaid.dead.iter().flat_map(|(first, last)| first..=last) {
             if let Some(dead) = index.dead_entry(Seq(seq))? {
                 notes.push(Note::Dead(dead.lane, seq, dead.note));
             }
@@ -273,7 +273,7 @@ impl Unsaid {
     fn ends(&self) -> Vec<Note> {
         let nowhere = LaneName { profile: String::new(), route: u8::MAX };
         let mut ranges: Vec<(u64, u32)> = Vec::new();
-        for (mut first, last) in self.ended.as_slice().iter().copied() {
+        for (mut first, last) in self.ended.iter() {
             while first <= last {
                 let n = u32::try_from(last - first + 1).unwrap_or(u32::MAX);
                 ranges.push((first, n));
