@@ -206,8 +206,10 @@ impl World {
         retire::settled_segments(self.maintainer());
         self.settled();
         let there = log_files(self.dir.path());
-        let mut went: Vec<_> = log_files(kept.path()).into_iter().filter(|n| !there.contains(n)).collect();
-        went.sort_by_key(|name| !left_behind.as_ref().is_some_and(|left| left.ends_with(name)));
+        // What was left behind goes durably before the log says anything new, so no kill leaves it beside that.
+        let went_before = |name: &String| left_behind.as_ref().is_some_and(|left| left.ends_with(name));
+        let goes_now = |name: &String| !there.contains(name) && !went_before(name);
+        let went = log_files(kept.path()).into_iter().filter(goes_now).collect();
         Round { kept, went }
     }
 
