@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use revenium_migrations::log_v1::{
-    self as v1, CHUNK_HEADER_BYTES, Checkpoint, ChunkHeader, ChunkKind, Dead, Key, LaneName, Meta, Notes,
-    Records, Relocation,
+    self as v1, CHUNK_HEADER_BYTES, Checkpoint, ChunkHeader, ChunkKind, Dead, Key, LaneName, Meta, Note,
+    Notes, Records, Relocation,
 };
 
 use crate::segment::{Pos, Segment};
@@ -68,6 +68,12 @@ impl Encoded {
 
     pub(crate) fn notes(notes: &Notes) -> Self {
         Self::without_bodies(ChunkKind::Notes, count(notes.notes.len()), v1::encode(notes))
+    }
+
+    /// Says nothing, in bytes that no other chunk has.
+    pub(crate) fn opening() -> Self {
+        let unlike = Note::State("opening".into(), uuid::Uuid::new_v4().into_bytes().to_vec());
+        Self::notes(&Notes { carried: false, notes: vec![unlike] })
     }
 
     pub(crate) fn checkpoint(checkpoint: &Checkpoint) -> Self {

@@ -40,6 +40,9 @@ pub(crate) struct Committer {
     /// Set until the active segment's header is written.
     pub(crate) header: Option<SegmentHeader>,
     pub(crate) chain: Chain,
+    /// Goes before the first commit, so that none is like one that the power cut short: of such a one, bytes
+    /// may lie beyond the end of the log, and link to what is like its beginning.
+    pub(crate) opening: Option<Encoded>,
     /// Set when a write or flush of the active segment failed: it is never written again.
     pub(crate) sealed: bool,
     pub(crate) dedup: Dedup,
@@ -329,7 +332,7 @@ impl Committer {
     /// segment, nor follow notes into it: it is the ballast with which settling goes on, and makes
     /// room again, when the disk is full.
     fn make_room(&mut self, chunks: &[Encoded], for_records: bool) -> bool {
-        let bytes: u64 = chunks.iter().map(Encoded::bytes).sum();
+        let bytes: u64 = self.opening.iter().chain(chunks).map(Encoded::bytes).sum();
         if !self.sealed && self.offset + bytes <= self.shared.options.segment_bytes {
             let space = self.shared.space.lock();
             return !for_records || !space.prepared.is_empty() || space.exhausted.is_none();
@@ -401,7 +404,7 @@ impl Committer {
             from = 0;
         }
         let mut chain = self.chain;
-        for chunk in chunks {
+        for chunk in self.opening.iter().chain(chunks) {
             chunk.place(self.active.id, from + self.buf.len() as u64, &mut chain, &mut self.buf);
         }
         self.active.file.write_at(&self.buf, from)?;
@@ -410,7 +413,7 @@ impl Committer {
         if let Some(hear) = &self.shared.options.on_flush {
             hear(began.elapsed());
         }
-        self.header = None;
+        (self.header, self.opening) = (None, None);
         self.offset = from + self.buf.len() as u64;
         self.chain = chain;
         let mark = Mark { end: self.end(), next_seq: self.chain.next_seq, crc: self.chain.crc };

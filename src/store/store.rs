@@ -90,6 +90,7 @@ impl Store {
             offset: end.offset,
             header: found.header,
             chain,
+            opening: Some(chunk::Encoded::opening()),
             dedup: found.dedup,
             watermark: found.watermark,
             watermark_flushed: Instant::now(),

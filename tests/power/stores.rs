@@ -184,8 +184,11 @@ impl Store {
     /// Says where it happened, if anything is wrong.
     fn judge(&mut self, when: &str, has_ended_well: bool) {
         if !has_ended_well {
+            self.book.complaints.push("it ended by itself".into());
+        }
+        if !self.book.complaints.is_empty() {
             let last: Vec<&str> = self.last.iter().take(LINES_SHOWN).map(String::as_str).collect();
-            self.book.complaints.push(format!("it ended by itself: {}", last.join("\n    ")));
+            self.book.complaints.push(format!("it wrote: {}", last.join("\n    ")));
         }
         for complaint in &mut self.book.complaints {
             *complaint = format!("store {}, {when}: {complaint}", self.number);

@@ -3,6 +3,7 @@
 //! It is this test program once more, with what is to be done in its environment.
 
 use std::env;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -74,6 +75,7 @@ impl Work {
 #[ignore = "the other tests start it, as a process of its own"]
 fn a_store_whose_power_is_cut() {
     let work = Work::from_environment();
+    tracing_subscriber::fmt().with_ansi(false).with_writer(io::stderr).init();
     let mut worker = Worker::open(&work.dir, &work);
     worker.tell_all();
     if work.only_looks {
