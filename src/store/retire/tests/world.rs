@@ -200,14 +200,14 @@ impl World {
 
     pub(super) fn retire(&mut self) -> Round {
         let left_behind = self.maintainer().left_behind.clone();
-        let left_behind = left_behind.map(|left| left.segment.file.path().to_path_buf());
         let kept = fast_dir();
         copy_log(self.dir.path(), kept.path());
         retire::settled_segments(self.maintainer());
         self.settled();
         let there = log_files(self.dir.path());
         // What was left behind goes durably before the log says anything new, so no kill leaves it beside that.
-        let went_before = |name: &String| left_behind.as_ref().is_some_and(|left| left.ends_with(name));
+        let went_before =
+            |name: &String| left_behind.iter().any(|left| left.segment.file.path().ends_with(name));
         let goes_now = |name: &String| !there.contains(name) && !went_before(name);
         let went = log_files(kept.path()).into_iter().filter(goes_now).collect();
         Round { kept, went }
