@@ -204,12 +204,10 @@ impl World {
         copy_log(self.dir.path(), kept.path());
         retire::settled_segments(self.maintainer());
         self.settled();
-        let there = log_files(self.dir.path());
         // What was left behind goes durably before the log says anything new, so no kill leaves it beside that.
-        let went_before =
-            |name: &String| left_behind.iter().any(|left| left.segment.file.path().ends_with(name));
-        let goes_now = |name: &String| !there.contains(name) && !went_before(name);
-        let went = log_files(kept.path()).into_iter().filter(goes_now).collect();
+        let went_before = |n: &str| left_behind.iter().any(|l| l.segment.file.path().ends_with(n));
+        let mut went = log_files(kept.path());
+        went.retain(|name| !self.dir.path().join(name).exists() && !went_before(name));
         Round { kept, went }
     }
 
