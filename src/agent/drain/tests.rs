@@ -1,7 +1,7 @@
 //! The drain between a queue in memory and a scripted upstream, on a stopped clock.
 //!
 //! `flow`: what an answer does to its record. `way`: keys, pauses, waits, outages. `share`: lanes,
-//! accounts, ends, and stopping. `turned`: a wall clock that is set. `hang`: a loop that is held.
+//! accounts, ends, and stopping. `turned`: a wall clock that is set. `hang`: a loop that is held. `week`: a long outage.
 
 mod flow;
 mod hang;
@@ -10,6 +10,7 @@ mod script;
 mod share;
 mod turned;
 mod way;
+mod week;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;

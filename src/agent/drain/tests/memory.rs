@@ -24,6 +24,8 @@ pub(super) struct MemoryQueue {
 #[derive(Default)]
 struct State {
     waiting: BTreeMap<Seq, Waiting>,
+    /// Of each lane, how many wait and how many of these are claimed.
+    lanes: BTreeMap<Lane, (u64, u64)>,
     ended: BTreeMap<Seq, Settlement>,
     states: HashMap<String, Vec<u8>>,
     next: u64,
@@ -62,6 +64,7 @@ impl MemoryQueue {
                     attempts: 0,
                     first_attempt_at_ms: 0,
                 };
+                state.lanes.entry(record.lane.clone()).or_default().0 += 1;
                 state.waiting.insert(Seq(n), Waiting { record, is_claimed: false, not_before_ms: 0 });
             }
             (first..first + count).collect()
@@ -82,7 +85,10 @@ impl MemoryQueue {
 
     /// What a restart of the process does: claims end.
     pub(super) fn reopen(&self) {
-        self.state(|state| state.waiting.values_mut().for_each(|waiting| waiting.is_claimed = false));
+        self.state(|state| {
+            state.waiting.values_mut().for_each(|waiting| waiting.is_claimed = false);
+            state.lanes.values_mut().for_each(|(_, claimed)| *claimed = 0);
+        });
     }
 
     pub(super) fn change(&self, seq: u64, change: impl FnOnce(&mut Record)) {
@@ -140,10 +146,12 @@ impl Queue for MemoryQueue {
                 waiting.is_claimed = true;
                 waiting.record.clone()
             };
-            match end {
+            let claimed: Vec<Record> = match end {
                 End::Oldest => due.take(records_max).map(take).collect(),
                 End::Newest => due.rev().take(records_max).map(take).collect(),
-            }
+            };
+            state.lanes.entry(lane.clone()).or_default().1 += claimed.len() as u64;
+            claimed
         });
         let takes = self.state(|state| state.claims_take);
         if !takes.is_zero() {
@@ -156,6 +164,8 @@ impl Queue for MemoryQueue {
         self.state(|state| {
             let waiting = state.waiting.get_mut(&seq).expect("only what waits is settled");
             assert!(std::mem::take(&mut waiting.is_claimed), "{seq} was not claimed");
+            let of_lane = state.lanes.get_mut(&waiting.record.lane).expect("it waits in one");
+            of_lane.1 -= 1;
             match settlement {
                 Settlement::Released => {}
                 Settlement::Postponed { not_before_ms, attempts, first_attempt_at_ms } => {
@@ -164,6 +174,7 @@ impl Queue for MemoryQueue {
                     waiting.record.first_attempt_at_ms = first_attempt_at_ms;
                 }
                 ended => {
+                    of_lane.0 -= 1;
                     state.waiting.remove(&seq);
                     state.ended.insert(seq, ended);
                 }
@@ -173,20 +184,14 @@ impl Queue for MemoryQueue {
 
     fn lanes(&self) -> Vec<LaneStats> {
         self.state(|state| {
-            let mut lanes: BTreeMap<Lane, (u64, u64)> = BTreeMap::new();
-            for waiting in state.waiting.values() {
-                let (all, claimed) = lanes.entry(waiting.record.lane.clone()).or_default();
-                *all += 1;
-                *claimed += u64::from(waiting.is_claimed);
-            }
-            let stats = |(lane, (waiting, claimed))| LaneStats {
-                lane,
+            let stats = |(lane, &(waiting, claimed)): (&Lane, &(u64, u64))| LaneStats {
+                lane: lane.clone(),
                 waiting,
                 claimed,
                 oldest_received_at_ms: 0,
                 ledger: Default::default(),
             };
-            lanes.into_iter().map(stats).collect()
+            state.lanes.iter().filter(|(_, (waiting, _))| *waiting > 0).map(stats).collect()
         })
     }
 
