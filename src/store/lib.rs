@@ -38,12 +38,15 @@ mod relocate;
 mod restate;
 mod retire;
 mod scan;
+#[cfg(all(test, shuttle))]
+mod schedule;
 mod segment;
 mod shared;
 mod space;
 mod stats;
 mod store;
 mod types;
+mod watched;
 mod watermark;
 
 pub use error::{AppendError, ReadError};

@@ -10,8 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::time::Instant;
 
 use bytes::Bytes;
 use revenium_migrations::log_v1::{Checkpoint, Gone, LaneName, Note, Notes, Relocation};
@@ -26,6 +26,7 @@ use crate::scan::Until;
 use crate::segment::{Pos, Segment};
 use crate::stats::LaneStats;
 use crate::types::{Appended, NewRecord};
+use crate::watched::Watched;
 
 /// Bytes of records that may wait for the committer, in units of 1 KiB permits.
 pub(crate) const INBOX_PERMITS: usize = 32 << 10;
@@ -56,35 +57,6 @@ pub(crate) struct Shared {
     pub(crate) is_damaged: AtomicBool,
     /// The committer has written its last chunk.
     pub(crate) log_ended: AtomicBool,
-}
-
-/// A value that threads wait for.
-pub(crate) struct Watched<T> {
-    value: Mutex<T>,
-    changed: Condvar,
-}
-
-impl<T> Watched<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self { value: Mutex::new(value), changed: Condvar::new() }
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        lock(&self.value)
-    }
-
-    /// Changes the value and wakes whoever waits for it.
-    pub(crate) fn change<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
-        let result = f(&mut self.lock());
-        self.changed.notify_all();
-        result
-    }
-
-    /// Waits until `ready` or until `at_most` has passed; gives the value either way.
-    pub(crate) fn wait(&self, at_most: Duration, mut ready: impl FnMut(&mut T) -> bool) -> MutexGuard<'_, T> {
-        let waited = self.changed.wait_timeout_while(self.lock(), at_most, |v| !ready(v));
-        waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
-    }
 }
 
 /// A lock whose holder panicked is taken all the same: the panic is reported by the thread's
@@ -216,6 +188,27 @@ pub(crate) fn get(counter: &AtomicU64) -> u64 {
 }
 
 impl Shared {
+    /// Leaves records for the committer; what comes back is ready once they are durable or refused.
+    ///
+    /// # Errors
+    /// [`AppendError::Closing`].
+    pub(crate) fn submit(
+        &self,
+        records: Vec<NewRecord>,
+        bytes: u64,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<oneshot::Receiver<Result<Vec<Appended>, AppendError>>, AppendError> {
+        let (done, answer) = oneshot::channel();
+        let submission = Submission { records, bytes, done, _permit: permit };
+        let is_taken = self.inbox.change(|inbox| {
+            if !inbox.closing {
+                inbox.appends.push_back(submission);
+            }
+            !inbox.closing
+        });
+        if is_taken { Ok(answer) } else { Err(AppendError::Closing) }
+    }
+
     pub(crate) fn new(options: Options) -> Self {
         Self {
             options,

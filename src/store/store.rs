@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use revenium_migrations::log_v1::{Gone, Note};
-use tokio::sync::oneshot;
 
 use crate::claim::{self, ChunkCache};
 use crate::committer::Committer;
@@ -20,7 +19,7 @@ use crate::prepare::{self, log_bytes};
 use crate::progress::IndexStage;
 use crate::recover::{OpenError, put_state, recover};
 use crate::segment::Pos;
-use crate::shared::{INBOX_PERMITS, Inbox, Pending, Shared, Submission, get, lock};
+use crate::shared::{INBOX_PERMITS, Pending, Shared, get, lock};
 use crate::stats::{LaneStats, QueueStats};
 use crate::types::{
     Appended, DEAD_WORDS_BYTES_MAX, DeadLetter, DeadNote, End, Lane, NewRecord, PROFILE_BYTES_MAX, Record,
@@ -140,18 +139,7 @@ impl Store {
             .acquire_many_owned(permits)
             .await
             .map_err(|_| AppendError::Closing)?;
-        let (done, answer) = oneshot::channel();
-        let submission = Submission { records, bytes, done, _permit: Some(permit) };
-        let taken = shared.inbox.change(|inbox: &mut Inbox| {
-            let open = !inbox.closing;
-            if open {
-                inbox.appends.push_back(submission);
-            }
-            open
-        });
-        if !taken {
-            return Err(AppendError::Closing);
-        }
+        let answer = shared.submit(records, bytes, Some(permit))?;
         answer.await.unwrap_or(Err(AppendError::Closing))
     }
 
@@ -460,8 +448,9 @@ fn cut_words(mut note: DeadNote) -> DeadNote {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shared::{Job, JobChunk};
+    use crate::shared::{Job, JobChunk, Submission};
     use crate::types::End;
+    use tokio::sync::oneshot;
 
     #[test]
     fn a_thread_that_panics_is_told() {
@@ -506,12 +495,8 @@ mod tests {
         let (done, answer) = oneshot::channel();
         let (job_done, job_result) = std::sync::mpsc::channel();
         store.inner.shared.inbox.change(|inbox| {
-            inbox.appends.push_back(Submission {
-                records: vec![numbered(n)],
-                bytes: 2 << 10,
-                done,
-                _permit: None,
-            });
+            let records = vec![numbered(n)];
+            inbox.appends.push_back(Submission { records, bytes: 2 << 10, done, _permit: None });
             let chunks = vec![JobChunk::Checkpoint(revenium_migrations::log_v1::Checkpoint::default())];
             inbox.jobs.push_back(Job { chunks, done: job_done });
         });
