@@ -11,6 +11,8 @@ from agent import Agent
 from conftest import KEY, App, Real
 from relay import Relay, closed, folder, said
 
+from revenium_middleware_anthropic import _place
+
 def _wait_for(address: str) -> None:
     """Returns once somebody listens there."""
     for _ in range(600):
@@ -108,6 +110,26 @@ def test_what_is_refused_for_good_does_not_keep_its_file(app: App, relay: Relay)
     late.stop()
     assert [line.count("the agent refused it (invalid): as told") for line in lines] == [1, 1, 1], lines
     assert app.spooled() == []
+
+
+def test_each_relay_has_a_folder_of_its_own_that_is_no_agent_s(app: App, tmp_path: pathlib.Path) -> None:
+    address = closed()
+    for rest in ("", "/token/first", "/token/second/", "/a", "/b", "/b/token/first"):
+        app.run("meter()", REVENIUM_AGENT_RELAY="http://" + address + rest)
+    folders = sorted((tmp_path / "spool-relay").iterdir())
+    # The path of a proxy tells two relays apart, a token does not, and is not to be read there.
+    assert folders[0] == folder(app, "http://" + address)
+    assert [len(list(path.iterdir())) for path in folders] in ([3, 1, 2], [3, 2, 1])
+    assert not any("token" in path.name or "first" in path.name for path in folders)
+    # Nor with a spool that is named: the agent at the socket looks into that.
+    named = tmp_path / "named"
+    app.run("meter()", REVENIUM_AGENT_RELAY="http://" + address, REVENIUM_AGENT_SPOOL=str(named))
+    assert len(list((tmp_path / "named-relay" / folders[0].name).iterdir())) == 1 and not named.exists()
+
+
+def test_beside_the_system_s_spool_is_none_of_a_relay_s_which_only_root_could_make() -> None:
+    env = {"REVENIUM_AGENT_SOCKET": "/run/revenium/agent.sock", "HOME": "/home/ada"}
+    assert _place.relays_folder(env, 1000) == "/home/ada/.local/state/revenium/spool-relay"
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class Life:
         key = _key.of_environment(os.environ)
         if key is not None and key.trouble:
             _log.error_once("key", _NO_KEY, _key.KEY_VARIABLE, key.trouble, key.profile)
-        relay = _relay.of_environment(os.environ, places[0].spool + "-relay")
+        relay = _relay.of_environment(os.environ, _place.relays_folder(os.environ, os.geteuid()))
         self.carrier = Carrier(self.state, self.lock, places, relay, key, self.admit, time.monotonic())
         self.has_thread = self.has_tried = self.is_closed = self.is_finishing = False
         # In a child of `multiprocessing` nothing of `atexit` runs.

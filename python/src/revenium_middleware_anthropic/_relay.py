@@ -7,6 +7,7 @@ whichever process reaches the relay.
 """
 
 import errno
+import hashlib
 import os
 import re
 import socket
@@ -28,6 +29,7 @@ HEAD_BYTES_MAX = 16 << 10
 # are looked up, since what is none would be refused by the resolver in ways of its own.
 _HOST = r"\[[0-9a-fA-F:.]+\]|([\w-]{1,63}\.)*[\w-]{1,63}\.?"
 _URL = re.compile(r"http://(?P<host>%s):(?P<port>\d{1,5})(?P<path>(/[!-~]*)?)" % _HOST, re.ASCII)
+_TOKEN = re.compile(r"/token/[^/]+$")
 
 
 class Relay(Place):
@@ -74,8 +76,13 @@ def of_environment(env: Mapping[str, str], folder: str) -> Optional[Relay]:
         _log.error_once("relay", "%s is no relay's URL, such as http://127.0.0.1:8793: it is not used", VARIABLE)
         return None
     host, port = found.group("host").lower(), int(found.group("port"))
-    # Of each relay its own, so that no event ends up with another agent than it was meant for.
-    return Relay(host, port, found.group("path").rstrip("/"), os.path.join(folder, "%s_%d" % (host, port)))
+    # Of each relay its own, so that no event ends up with another agent than it was meant for: a path may lead to
+    # another one, but a new token to the same.
+    path, name = found.group("path").rstrip("/"), "%s_%d" % (host, port)
+    prefix = _TOKEN.sub("", path)
+    if prefix:
+        name += "_" + hashlib.sha256(prefix.encode()).hexdigest()[:16]
+    return Relay(host, port, path, os.path.join(folder, name))
 
 
 def _connect(addresses: List[Any], by: float) -> socket.socket:
