@@ -11,6 +11,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, Optional
 
 import pytest
+from agent import Agent
 from conftest import App
 from relay import Relay, folder, said
 
@@ -241,3 +242,42 @@ def test_a_relay_that_is_not_reached_in_time_is_told_of(app: App, dripping: str)
     (line,) = said(app.run(UNTIL_TOLD, REVENIUM_AGENT_RELAY=url))
     assert "%s (timed out): calls are kept in %s" % (url, app.spool) in line
     assert len(app.spooled()) == 1
+
+
+LATE = "class A:\n  def __del__(self, meter=meter): meter('last')\nkept = A()\n"
+
+
+@pytest.mark.parametrize("script", ["meter('first')\n", ""])
+def test_a_call_after_the_end_does_not_wait_for_a_relay(app: App, script: str) -> None:
+    url = "http://relay.internal:8793"
+    app.spool = folder(app, url)
+    app.run(HANGING_NAME + LATE + script, REVENIUM_AGENT_RELAY=url)
+    assert [call["route"] for call in app.spooled()] == [*(["first"] if script else []), "last"]
+
+
+# Not in `emit`, as the end of `logging` would wait for that.
+HANGING_LOG = """
+import logging, threading
+hung = threading.Event()
+hangs = "lambda _: threading.current_thread() is threading.main_thread() or hung.set() or threading.Event().wait()"
+handler = logging.StreamHandler()
+handler.addFilter(eval(hangs, {"threading": threading, "hung": hung}))
+logging.getLogger().addHandler(handler)
+"""
+
+
+@pytest.mark.parametrize("ending", ["", LATE])
+def test_an_application_whose_log_hangs_loses_no_call(app: App, ending: str) -> None:
+    # The thread tells that there is no agent.
+    app.run(HANGING_LOG + ending + "meter('first')\nmeter('second')")
+    assert [call["route"] for call in app.spooled()] == ["first", "second", *(["last"] if ending else [])]
+
+
+def test_a_log_that_hangs_holds_no_call_up(app: App) -> None:
+    agent = Agent(str(app.socket))
+    agent.refuses = "invalid"
+    agent.start()
+    # That it is refused is told; no lock is held over that.
+    err = app.run(HANGING_LOG + "meter()\nassert hung.wait(30)\nmeter()")
+    agent.stop()
+    assert agent.received == 2, err

@@ -220,6 +220,13 @@ class Carrier:
 
     # What goes to the spool.
 
+    def keep_rest(self) -> None:
+        """Spools what is left, in the place of a thread that hangs."""
+        while self._keep():
+            pass
+        if self.state.in_memory():
+            _log.logger.error("calls may not be metered: the disk is too slow, or there is no room to keep them")
+
     def left(self) -> List[str]:
         """Spool files of this process that no agent has taken in yet."""
         return self._keeper.left()

@@ -56,7 +56,7 @@ class Life:
             _log.error_once("key", _NO_KEY, _key.KEY_VARIABLE, key.trouble, key.profile)
         relay = _relay.of_environment(os.environ, _place.relays_folder(os.environ, os.geteuid()))
         self.carrier = Carrier(self.state, self.lock, places, relay, key, self.admit, time.monotonic())
-        self.has_thread = self.has_tried = self.is_closed = self.is_finishing = False
+        self.has_thread = self.has_tried = self.is_closed = self.is_finishing = self.is_hung = False
         # In a child of `multiprocessing` nothing of `atexit` runs.
         util = sys.modules.get("multiprocessing.util")
         if util is not None:
@@ -69,7 +69,7 @@ class Life:
     def emit(self, body: bytes) -> None:
         self.arrived.append(body)
         self.admit()
-        if self.is_closed:
+        if self.is_closed or sys.is_finalizing():
             # After the end of everything: by a finalizer, mostly.
             self._finish(LATE_WITHIN)
         elif not self.has_thread:
@@ -147,10 +147,14 @@ class Life:
         try:
             carrier, now = self.carrier, time.monotonic()
             carrier.close_within = (now, now + within)
-            if self.has_thread:
+            if self.has_thread and not self.is_hung:
                 carrier.wake()
                 with carrier.progress:
                     self.has_thread = not carrier.progress.wait_for(lambda: carrier.has_ended, within + CLOSE_SLACK)
+                # At what is the application's, such as where it has what we say go.
+                self.is_hung = self.has_thread
+            if self.is_hung:
+                carrier.keep_rest()
             while not self.has_thread and not self._is_empty() and time.monotonic() < now + within:
                 carrier.run()
         finally:

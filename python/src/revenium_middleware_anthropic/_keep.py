@@ -1,6 +1,7 @@
 """What goes from memory to the spool, and when: while no agent takes it, and at the end.
 
-A disk is waited for, so never with the lock.
+The background thread does it; at the end of a process whose thread hangs, whoever ends it. A disk is waited for, so
+never with the lock.
 """
 
 import math
