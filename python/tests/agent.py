@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import threading
+import time
 from typing import Any, Dict, List, Optional, Tuple
 
 
@@ -21,6 +22,10 @@ class Agent:
         # What to answer in place of "durable": nothing, or a refusal with this code.
         self.is_silent = False
         self.refuses: Optional[str] = None
+        self.message = "as told"
+        # A profile that it has no room for, and how long it thinks about each line of a producer.
+        self.full_for: Optional[str] = None
+        self.pause_of: Dict[str, float] = {}
         # It asks everybody for a key, also who has offered none, and was told these.
         self.wants_keys = False
         self.keys: List[Dict[str, str]] = []
@@ -76,7 +81,7 @@ class Agent:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        producer = ""
+        producer, is_full = "", False
         # It is read to its end, and then closed.
         with connection, connection.makefile("rb") as lines:
             try:
@@ -93,6 +98,7 @@ class Agent:
                         return
                     if "hello" in read:
                         producer = read["hello"]["producer"]
+                        is_full = self.full_for is not None and read["hello"].get("profile") == self.full_for
                         with self.changed:
                             self.hellos.append(read["hello"])
                             self.changed.notify_all()
@@ -110,18 +116,20 @@ class Agent:
                             said = {"code": "invalid", "field": "key.value", "message": "as told"}
                             self._answer(connection, {"ok": False, **said})
                         continue
-                    self._take(connection, producer, read)
+                    time.sleep(self.pause_of.get(producer, 0))
+                    self._take(connection, producer, read, "full" if is_full else self.refuses)
             except OSError:
                 pass
 
-    def _take(self, connection: socket.socket, producer: str, line: Dict[str, Any]) -> None:
+    def _take(self, connection: socket.socket, producer: str, line: Dict[str, Any], refuses: Optional[str]) -> None:
         n = line.pop("n")
+        is_refused = refuses is not None and refuses != "key"
         answer = {"ok": True, "upto": n} if not self.is_silent else None
-        if self.refuses and self.refuses != "key":
-            answer = {"ok": False, "n": n, "code": self.refuses, "message": "as told"}
+        if is_refused:
+            answer = {"ok": False, "n": n, "code": refuses, "message": self.message}
         with self.changed:
             self.received += 1
-            if not self.refuses or self.refuses == "key":
+            if not is_refused:
                 self.lines.setdefault((producer, n), line)
             self.changed.notify_all()
         if answer:

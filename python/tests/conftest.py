@@ -165,6 +165,17 @@ def app(tmp_path: pathlib.Path, provider: Provider) -> App:
     return App(tmp_path, provider)
 
 
+@pytest.fixture
+def relay(app: App) -> Iterator[Any]:
+    """A relay that the program knows of, whose files are the program's spool."""
+    from relay import Relay, folder
+
+    relay = Relay().start()
+    app.env["REVENIUM_AGENT_RELAY"], app.spool = relay.url, folder(app, relay.url)
+    yield relay
+    relay.stop()
+
+
 class Real:
     """The agent and the stand-in for Revenium that it delivers to."""
 

@@ -73,6 +73,11 @@ def test_calls_that_are_made_while_the_process_ends_are_kept(app: App) -> None:
     assert [call["route"] for call in app.spooled()] == ["late", "last"]
 
 
+def test_a_call_that_is_the_first_and_made_by_a_finalizer_at_the_very_end_is_kept(app: App) -> None:
+    app.run("class A:\n  def __del__(self): meter('last')\nkept = A()")
+    assert [call["route"] for call in app.spooled()] == ["last"]
+
+
 # Two events in every process, the second when the first is safe: only its end can keep that one from being lost, as
 # the thread does not write a file for each while no agent is there.
 TWICE = """

@@ -4,66 +4,14 @@ import json
 import os
 import pathlib
 import socket
-import threading
 import time
-from typing import Any, Iterator, List
 
 import pytest
 from agent import Agent
 from conftest import KEY, App, Real
+from relay import Relay, closed, folder, said
 
-# For where no socket is: one that nobody listens at.
-AWAY = {"REVENIUM_AGENT_SOCKET": "/nowhere/agent.sock"}
-
-
-class Relay(Agent):
-    """The stand-in for the agent, reached as a relay is."""
-
-    def __init__(self, address: str = "127.0.0.1:0") -> None:
-        super().__init__("")
-        host, port = address.split(":")
-        self._listener = socket.create_server((host, int(port)))
-        self.address = "%s:%d" % self._listener.getsockname()
-        self.url, self.status, self.asked = "http://" + self.address, 101, b""
-
-    def start(self, listens_as: Any = None) -> "Relay":
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-        return self
-
-    def stop(self) -> None:
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
-            self.drop()
-
-    def _serve(self, connection: socket.socket) -> None:
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            byte = connection.recv(1)
-            if not byte:
-                return
-            head += byte
-        self.asked = head
-        connection.sendall(b"HTTP/1.1 %d As told\r\nupgrade: revenium-lines\r\n\r\n" % self.status)
-        if self.status != 101:
-            return connection.close()
-        super()._serve(connection)
-
-
-@pytest.fixture
-def relay(app: App) -> Iterator[Relay]:
-    relay = Relay().start()
-    app.env.update(AWAY, REVENIUM_AGENT_RELAY=relay.url, REVENIUM_AGENT_SPOOL=str(app.spool))
-    yield relay
-    relay.stop()
-
-
-def _closed() -> str:
-    """An address where nobody listens, until somebody does."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return "127.0.0.1:%d" % listener.getsockname()[1]
-
+from revenium_middleware_anthropic import _place
 
 def _wait_for(address: str) -> None:
     """Returns once somebody listens there."""
@@ -74,11 +22,6 @@ def _wait_for(address: str) -> None:
         except ConnectionRefusedError:
             time.sleep(0.05)
     raise AssertionError("nobody listens at " + address)
-
-
-def _said(err: str) -> List[str]:
-    """Lines about the agent: a program without the SDK is told that there is nothing to meter."""
-    return [line for line in err.splitlines() if "nothing to meter" not in line]
 
 
 def test_where_no_socket_is_calls_go_to_the_relay(app: App, relay: Relay) -> None:
@@ -96,7 +39,7 @@ def test_a_token_is_part_of_the_url(app: App, relay: Relay) -> None:
 
 def test_a_socket_goes_first(app: App, relay: Relay) -> None:
     agent = Agent(str(app.socket)).start()
-    app.run("call()", REVENIUM_AGENT_SOCKET=str(app.socket))
+    app.run("call()")
     agent.stop()
     assert (len(agent.lines), relay.asked) == (1, b"")
 
@@ -117,18 +60,18 @@ def test_a_call_does_not_wait_for_a_relay_that_does_not_answer(app: App, relay: 
         assert process.stdout is not None and process.stdout.readline() == "called\n"
         connection.close()
     process.communicate(timeout=60)
+    app.spool = folder(app, url)
     assert len(app.spooled()) == 1
 
 
 def test_what_a_relay_that_was_away_missed_is_handed_in_by_the_next_process(app: App, relay: Relay) -> None:
-    address = _closed()
-    app.env["REVENIUM_AGENT_RELAY"] = "http://" + address
+    relay.stop()
     err = app.run("for _ in range(5): meter()")
     assert len(app.spooled()) == 5
-    (line,) = _said(err)
-    assert "http://%s (Connection refused)" % address in line and str(app.spool) in line
+    (line,) = said(err)
+    assert "%s (Connection refused)" % relay.url in line and str(app.spool) in line
     # While it has no room, files stay.
-    late = Relay(address)
+    late = Relay(relay.address)
     late.refuses = "full"
     late.start()
     app.run("meter()")
@@ -143,36 +86,50 @@ def test_what_a_relay_that_was_away_missed_is_handed_in_by_the_next_process(app:
 
 def test_a_file_that_is_refused_stays_and_keeps_no_other(app: App, relay: Relay) -> None:
     producer = "0123456789abcdef" * 2
-    app.spool.mkdir(0o700)
+    app.spool.mkdir(0o700, parents=True)
     for n, hello in ((1, {"v": 9}), (2, {"v": 1, "producer": producer})):
         lines = [{"hello": hello}, {"n": n, "call": {}}]
         path = app.spool / ("%s-%d.jsonl" % (producer, n))
         path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
         os.utime(path, (n, n))
-    (line,) = _said(app.run("meter()\nrevenium.flush()"))
+    (line,) = said(app.run("meter()\nrevenium.flush()"))
     assert "-1.jsonl cannot be handed in: no such hello" in line
     assert [path.name for path in app.spool.iterdir()] == [producer + "-1.jsonl"]
     assert len(relay.lines) == 2
 
 
 def test_what_is_refused_for_good_does_not_keep_its_file(app: App, relay: Relay) -> None:
-    app.run("meter()\nmeter()", REVENIUM_AGENT_RELAY="http://" + _closed())
+    relay.stop()
+    app.run("meter()\nmeter()")
     assert len(app.spooled()) == 2
-    relay.refuses = "invalid"
+    late = Relay(relay.address)
+    late.refuses = "invalid"
+    late.start()
     # What it handed in is told like what it sends: two and one.
-    said = _said(app.run("meter()\nrevenium.flush()"))
-    assert [line.count("the agent refused it (invalid): as told") for line in said] == [1, 1, 1], said
+    lines = said(app.run("meter()\nrevenium.flush()"))
+    late.stop()
+    assert [line.count("the agent refused it (invalid): as told") for line in lines] == [1, 1, 1], lines
     assert app.spooled() == []
 
 
-def test_the_relay_s_own_folder_is_not_an_agent_s(app: App, relay: Relay, tmp_path: pathlib.Path) -> None:
-    del app.env["REVENIUM_AGENT_SPOOL"]
-    app.env["REVENIUM_AGENT_SOCKET"] = str(tmp_path / "agent.sock")
-    app.run("meter()", REVENIUM_AGENT_RELAY="http://" + _closed())
-    app.run("meter()", REVENIUM_AGENT_RELAY="http://127.0.0.1:9/token/secret")
-    (folder,) = tmp_path.glob("spool*")
-    assert folder.name == "spool-relay"
-    assert "127.0.0.1_9" in [path.name for path in folder.iterdir()] and len(list(folder.iterdir())) == 2
+def test_each_relay_has_a_folder_of_its_own_that_is_no_agent_s(app: App, tmp_path: pathlib.Path) -> None:
+    address = closed()
+    for rest in ("", "/token/first", "/token/second/", "/a", "/b", "/b/token/first"):
+        app.run("meter()", REVENIUM_AGENT_RELAY="http://" + address + rest)
+    folders = sorted((tmp_path / "spool-relay").iterdir())
+    # The path of a proxy tells two relays apart, a token does not, and is not to be read there.
+    assert folders[0] == folder(app, "http://" + address)
+    assert [len(list(path.iterdir())) for path in folders] in ([3, 1, 2], [3, 2, 1])
+    assert not any("token" in path.name or "first" in path.name for path in folders)
+    # Nor with a spool that is named: the agent at the socket looks into that.
+    named = tmp_path / "named"
+    app.run("meter()", REVENIUM_AGENT_RELAY="http://" + address, REVENIUM_AGENT_SPOOL=str(named))
+    assert len(list((tmp_path / "named-relay" / folders[0].name).iterdir())) == 1 and not named.exists()
+
+
+def test_beside_the_system_s_spool_is_none_of_a_relay_s_which_only_root_could_make() -> None:
+    env = {"REVENIUM_AGENT_SOCKET": "/run/revenium/agent.sock", "HOME": "/home/ada"}
+    assert _place.relays_folder(env, 1000) == "/home/ada/.local/state/revenium/spool-relay"
 
 
 @pytest.mark.parametrize(
@@ -187,13 +144,19 @@ def test_the_relay_s_own_folder_is_not_an_agent_s(app: App, relay: Relay, tmp_pa
 )
 def test_a_relay_that_refuses_is_told_in_one_line(app: App, relay: Relay, status: int, says: str) -> None:
     relay.status = status
-    (line,) = _said(app.run("meter()\nmeter()"))
+    (line,) = said(app.run("meter()\nmeter()"))
     assert "%s (%s)" % (relay.url, says) in line
     assert len(app.spooled()) == 2
 
 
-@pytest.mark.parametrize("value", ["relay", "https://127.0.0.1:1", "http://127.0.0.1", "http://h:0", "http://h:65536"])
-def test_what_is_no_relay_s_url_is_told_and_not_used(app: App, relay: Relay, value: str) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [
+        "relay", "https://127.0.0.1:1", "http://127.0.0.1", "http://h:0", "http://h:65536",
+        "http://relay..internal:8793", "http://%s:8793" % ("x" * 64), "http://.:1",
+    ],
+)  # fmt: skip
+def test_what_is_no_relay_s_url_is_told_and_not_used(app: App, value: str) -> None:
     err = app.run("meter()", REVENIUM_AGENT_RELAY=value)
     assert "REVENIUM_AGENT_RELAY is no relay's URL, such as http://127.0.0.1:8793: it is not used" in err
     assert len(app.spooled()) == 1
@@ -206,7 +169,7 @@ def test_a_key_is_not_told_by_way_of_a_relay_and_no_agent_is_started(app: App, r
     assert "it is not told" in err
     assert (len(relay.lines), relay.keys) == (1, [])
     assert KEY not in json.dumps([relay.hellos, err, relay.asked.decode()])
-    app.run(started + "meter()", REVENIUM_METERING_API_KEY=KEY, REVENIUM_AGENT_RELAY="http://" + _closed())
+    app.run(started + "meter()", REVENIUM_METERING_API_KEY=KEY, REVENIUM_AGENT_RELAY="http://" + closed())
 
 
 def test_a_forked_child_has_a_connection_of_its_own(app: App, relay: Relay) -> None:
@@ -216,14 +179,16 @@ def test_a_forked_child_has_a_connection_of_its_own(app: App, relay: Relay) -> N
 
 
 def test_what_goes_over_the_real_relay_is_billed_once(app: App, real: Real, tmp_path: pathlib.Path) -> None:
-    address = _closed()
+    address = closed()
     with open(tmp_path / "config.toml", "a") as file:
         file.write('relay.listen = "%s"\n' % address)
-    app.env.update(AWAY, REVENIUM_AGENT_RELAY="http://" + address, REVENIUM_AGENT_SPOOL=str(tmp_path / "relay"))
+    app.socket = tmp_path / "elsewhere" / "agent.sock"
+    app.env.update(REVENIUM_AGENT_RELAY="http://" + address, REVENIUM_AGENT_SOCKET=str(app.socket))
+    app.spool = folder(app, "http://" + address)
     app.run("for _ in range(20): meter()")
-    assert len(os.listdir(tmp_path / "relay")) > 0
+    assert len(app.spooled()) == 20
     real.start()
     _wait_for(address)
     app.run("for _ in range(20): meter()\nassert revenium.flush(30)")
     assert len(real.billed(40)) == 40
-    assert os.listdir(tmp_path / "relay") == []
+    assert app.spooled() == []

@@ -178,7 +178,7 @@ def test_a_program_that_cannot_run_is_told(app: App, installed: Installed) -> No
 NOT_BEGUN = """
 assert revenium.flush()
 (life,) = revenium._emitter._lives.values()
-assert (life.carrier.starter.pipe, life.carrier.starter.outcome) == (None, None)
+assert (life.carrier.finder.starter.pipe, life.carrier.finder.starter.outcome) == (None, None)
 """
 
 
@@ -207,7 +207,7 @@ def test_where_none_is_to_be_started_it_is_not_tried_again(app: App, installed: 
     installed.says(state="not_started", reason="this is a CI job", code="ci")
     script = "from revenium_middleware_anthropic import _start\n_start.AGAIN_AFTER = 0.0\n"
     script += "meter()\nassert revenium.flush()\nimport time\n(life,) = revenium._emitter._lives.values()\n"
-    script += "while not life.carrier.starter.outcome:\n    time.sleep(0.01)\n"
+    script += "while not life.carrier.finder.starter.outcome:\n    time.sleep(0.01)\n"
     script += "meter()\nassert revenium.flush()\nmeter()\nassert revenium.flush()"
     app.run(script)
     assert len(installed.runs()) == 1
@@ -231,7 +231,7 @@ def test_each_process_may_start_it(app: App, installed: Installed, agent: Agent)
 
 def test_a_child_that_is_forked_while_it_starts_has_no_part_in_that(app: App, installed: Installed, agent: Agent) -> None:
     # The child that starts the agent is one of the parent's as well.
-    script = "meter()\nsys.stdin.readline()\n(life,) = revenium._emitter._lives.values()\npipe = life.carrier.starter.pipe\n"
+    script = "meter()\nsys.stdin.readline()\n(life,) = revenium._emitter._lives.values()\npipe = life.carrier.finder.starter.pipe\n"
     script += "child = os.fork()\nif child == 0:\n    sys.exit(not pipe.closed)\n"
     script += "assert os.waitpid(child, 0)[1] == 0\nprint('did')"
     process = app.start(script)
@@ -274,7 +274,7 @@ def test_when_an_older_one_stays_nothing_is_said(app: App, installed: Installed,
     _ready(app, version="0.0.9", per_user=True)
     agent.start()
     installed.says(state="not_started", reason="so", code="ci")
-    script = "meter()\nimport time\nwhile not revenium._emitter._lives[os.getpid()].carrier.starter.outcome:\n"
+    script = "meter()\nimport time\nwhile not revenium._emitter._lives[os.getpid()].carrier.finder.starter.outcome:\n"
     assert _lines(app.run(script + "    time.sleep(0.01)\nmeter()")) == []
     assert len(agent.lines) == 2
 

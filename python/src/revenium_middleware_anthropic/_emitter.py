@@ -17,7 +17,7 @@ import time
 from collections import deque
 from typing import Callable, Deque, Dict, List
 
-from . import _end, _key, _log, _place, _relay
+from . import _end, _key, _log, _place, _relay, _threads
 from ._carrier import Carrier
 from ._state import State
 
@@ -54,9 +54,9 @@ class Life:
         key = _key.of_environment(os.environ)
         if key is not None and key.trouble:
             _log.error_once("key", _NO_KEY, _key.KEY_VARIABLE, key.trouble, key.profile)
-        relay = _relay.of_environment(os.environ, places[0].spool)
+        relay = _relay.of_environment(os.environ, _place.relays_folder(os.environ, os.geteuid()))
         self.carrier = Carrier(self.state, self.lock, places, relay, key, self.admit, time.monotonic())
-        self.has_thread = self.has_tried = self.is_closed = self.is_finishing = False
+        self.has_thread = self.has_tried = self.is_closed = self.is_finishing = self.is_hung = False
         # In a child of `multiprocessing` nothing of `atexit` runs.
         util = sys.modules.get("multiprocessing.util")
         if util is not None:
@@ -69,7 +69,7 @@ class Life:
     def emit(self, body: bytes) -> None:
         self.arrived.append(body)
         self.admit()
-        if self.is_closed:
+        if self.is_closed or sys.is_finalizing():
             # After the end of everything: by a finalizer, mostly.
             self._finish(LATE_WITHIN)
         elif not self.has_thread:
@@ -97,7 +97,7 @@ class Life:
         if not self.has_tried:
             # The first event finds the agent itself, so that the kernel has it, too, when the call returns.
             self.has_tried = True
-            self.carrier.connect(time.monotonic())
+            self.carrier.finder.connect(time.monotonic())
         is_sent = state.pump() and not state.unsent
         if not is_sent and (self.carrier.is_asleep or state.fills(4)):
             self.carrier.wake()
@@ -107,11 +107,8 @@ class Life:
             if self.has_thread:
                 return
             self.has_thread = True
-        try:
-            threading.Thread(target=self.carrier.run, name="revenium", daemon=True).start()
-        except RuntimeError:
-            # No threads any more, or none to be had: the end of the process does the rest.
-            self.has_thread = False
+        # Where there is none to be had, the end of the process does the rest.
+        self.has_thread = _threads.begin("revenium", self.carrier.run)
 
     def flush(self, within: float) -> bool:
         carrier = self.carrier
@@ -150,10 +147,14 @@ class Life:
         try:
             carrier, now = self.carrier, time.monotonic()
             carrier.close_within = (now, now + within)
-            if self.has_thread:
+            if self.has_thread and not self.is_hung:
                 carrier.wake()
                 with carrier.progress:
                     self.has_thread = not carrier.progress.wait_for(lambda: carrier.has_ended, within + CLOSE_SLACK)
+                # At what is the application's, such as where it has what we say go.
+                self.is_hung = self.has_thread
+            if self.is_hung:
+                carrier.keep_rest()
             while not self.has_thread and not self._is_empty() and time.monotonic() < now + within:
                 carrier.run()
         finally:

@@ -35,8 +35,8 @@ def settle(carrier: "Carrier") -> None:
     """Waits for what there is to wait for. Called once, when the background thread has ended."""
     if carrier.key is None or carrier.key.trouble or not carrier.has_ended:
         return
-    place = carrier.place if carrier.was_connected else _started(carrier)
-    carrier.starter.leave()
+    place = carrier.finder.place if carrier.was_connected else _started(carrier)
+    carrier.finder.starter.leave()
     if place is not None and _card.is_ephemeral(place):
         _deliver(carrier, place)
 
@@ -46,11 +46,11 @@ def _started(carrier: "Carrier") -> Optional["Place"]:
     if not carrier.state.counts["spooled"]:
         return None
     by = time.monotonic() + START_WITHIN
-    was_under_way = carrier.starter.pipe is not None
-    outcome = carrier.starter.wait(by)
-    if outcome is None or not (carrier.started(outcome) if was_under_way else outcome.is_there):
+    was_under_way = carrier.finder.starter.pipe is not None
+    outcome = carrier.finder.starter.wait(by)
+    if outcome is None or not (carrier.finder.started(outcome) if was_under_way else outcome.is_there):
         return None
-    for place in carrier.places:
+    for place in carrier.finder.places:
         try:
             _tell_key(carrier, place, by)
             return place

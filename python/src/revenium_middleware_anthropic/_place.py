@@ -55,6 +55,16 @@ def places(env: Mapping[str, str], uid: int) -> List[Place]:
     return [Place(path, spool or _spool_beside(path, user, env)) for path in sockets]
 
 
+def relays_folder(env: Mapping[str, str], uid: int) -> str:
+    """Where what relays miss is kept: beside the spool of the agent that is here, as no agent may look into it. Beside
+    the system's only root could."""
+    spool = places(env, uid)[0].spool
+    if spool == SYSTEM_SPOOL:
+        user = _user_socket(env, uid)
+        spool = _spool_beside(user, user, env)
+    return spool + "-relay"
+
+
 def choose(all_places: List[Place], last: Optional[Place]) -> Place:
     """The place whose spool to use while no agent is there: where one was, or is to be expected."""
     if last is not None:

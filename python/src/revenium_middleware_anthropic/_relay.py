@@ -1,133 +1,72 @@
 """An agent's relay in the place of its socket, for a machine or container that has no agent of its own.
 
-Its connection is asked for by HTTP and is one of the socket's from then on: the same lines, the same answers. Asking waits
-for the answer, so only the background thread does it; a key is never told this way. What cannot be handed over is kept
-in a folder of that relay's own, which no agent looks into, and is handed in by whichever process next reaches the relay.
+Its connection is asked for by HTTP and is one of the socket's from then on: the same lines, the same answers. Asking
+waits for the answer, so only a thread of its own does it (`_visit`); a key is never told this way. What cannot be
+handed over is kept in a folder of that relay's own, which no agent looks into, and is handed in (`_hand_in`) by
+whichever process reaches the relay.
 """
 
 import errno
+import hashlib
 import os
 import re
 import socket
-from typing import Callable, List, Mapping, Optional, Set
+import time
+from typing import Any, List, Mapping, Optional
 
-from . import _log, _spool
-from ._answers import Answer, Inbox
-from ._place import Place, absolute
+from . import _log
+from ._place import Place
 
 VARIABLE = "REVENIUM_AGENT_RELAY"
 
-# How long a relay may take to be reached.
-CONNECT_WITHIN = 2.0
-
-# How long to wait for it to take a piece of a file, or to answer: no longer than an application that ends may.
-WAIT_MAX = 1.0
-PIECE_BYTES = 64 << 10
+# How long a relay may take to be reached, once its name is known, by whichever of its addresses.
+CONNECT_WITHIN = 4.0
 
 # What is read of its answer to being asked.
 HEAD_BYTES_MAX = 16 << 10
 
-# A host, a port, and the path before ours: of a relay with a token, /token/TOKEN.
-_URL = re.compile(r"http://(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+):(?P<port>\d{1,5})(?P<path>(/[!-~]*)?)")
+# A host, a port, and the path before ours: of a relay with a token it ends in /token/TOKEN. A name is of labels as they
+# are looked up, since what is none would be refused by the resolver in ways of its own.
+_HOST = r"\[[0-9a-fA-F:.]+\]|([\w-]{1,63}\.)*[\w-]{1,63}\.?"
+_URL = re.compile(r"http://(?P<host>%s):(?P<port>\d{1,5})(?P<path>(/[!-~]*)?)" % _HOST, re.ASCII)
+_TOKEN = re.compile(r"/token/[^/]+$")
 
 
 class Relay(Place):
-    """Where the relay is. Its path is its URL without a token."""
+    """Where the relay is. Its path is its URL without what may hold a token."""
 
     def __init__(self, host: str, port: int, path: str, spool: str) -> None:
         super().__init__("http://%s:%d" % (host, port), spool)
-        self._address = (host.strip("[]"), port)
+        self._host, self._port = host.strip("[]"), port
         self._head = (
             "GET %s/lines HTTP/1.1\r\nHost: %s:%d\r\nConnection: upgrade\r\nUpgrade: revenium-lines\r\n\r\n"
-            % (path.rstrip("/"), host, port)
+            % (path, host, port)
         ).encode()
 
     def connect(self) -> socket.socket:
         """Connects, and waits until the relay has answered."""
-        connection = socket.create_connection(self._address, CONNECT_WITHIN)
+        addresses = socket.getaddrinfo(self._host.encode(), self._port, type=socket.SOCK_STREAM)
+        by = time.monotonic() + CONNECT_WITHIN
+        connection = _connect(addresses, by)
         try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.sendall(self._head)
-            status = _status(connection)
-            if status != 101:
-                raise OSError(errno.EPROTO, _trouble(status))
-            connection.setblocking(False)
+            self._ask(connection, by)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def hand_in(self, may_go_on: Callable[[], bool]) -> None:
-        """Hands in the files that this user has in the relay's folder, as long as it may. The agent knows events that it
-        has by their numbers, so it is no harm if another process does the same."""
-        try:
-            for path in _files(self.spool):
-                if not self._hand_in(path, may_go_on):
-                    return
-        except OSError:
-            pass  # The next connection tries again.
-
-    def _hand_in(self, path: str, may_go_on: Callable[[], bool]) -> bool:
-        """Hands in one file, which goes once each of its events was answered. Whether to try the next one."""
-        try:
-            with open(path, "rb") as file:
-                content = file.read(_spool.FILE_BYTES_MAX + _spool.HELLO_BYTES_MAX)
-                is_whole = not file.read(1)
-        except FileNotFoundError:
-            return True
-        answered, trouble = Answered(), "" if is_whole else "it is too large"
-        with self.connect() as connection:
-            connection.settimeout(WAIT_MAX)
-            for at in range(0, len(content) if is_whole else 0, PIECE_BYTES):
-                if not may_go_on():
-                    return False
-                connection.sendall(content[at : at + PIECE_BYTES])
-            connection.shutdown(socket.SHUT_WR)
-            inbox = Inbox()
-            while may_go_on():
-                said = connection.recv(8 << 10)
-                if not said:
-                    break
-                for answer in inbox.take(said):
-                    if answer.is_durable or answer.n is not None and not answer.is_for_now:
-                        answered.add(answer)
-                    elif answer.is_for_now:
-                        # It takes nothing now.
-                        return False
-                    else:
-                        trouble = answer.message
-        if trouble:
-            _log.error_once("file " + path, "%s cannot be handed in: %s", path, trouble)
-        elif answered.has_all(content):
-            try:
-                os.unlink(path)
-            except FileNotFoundError:
-                pass
-        return True
-
-
-class Answered:
-    """Numbers that are durable, or were refused for good."""
-
-    def __init__(self) -> None:
-        self._upto = 0
-        self._refused: Set[int] = set()
-
-    def add(self, answer: Answer) -> None:
-        if answer.is_durable:
-            self._upto = max(self._upto, answer.n or 0)
-        elif answer.n is not None:
-            self._refused.add(answer.n)
-            _log.logger.warning("a call was not metered: the agent refused it (%s): %s", answer.code, answer.message)
-
-    def has_all(self, content: bytes) -> bool:
-        """Whether no event of these lines is left."""
-        numbers = map(int, re.findall(rb'^\{"n":(\d{1,20}),', content, re.MULTILINE))
-        return all(n <= self._upto or n in self._refused for n in numbers)
+    def _ask(self, connection: socket.socket, by: float) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _wait_until(connection, by)
+        connection.sendall(self._head)
+        status = _status(connection, by)
+        if status != 101:
+            raise OSError(errno.EPROTO, _trouble(status))
+        connection.setblocking(False)
 
 
 def of_environment(env: Mapping[str, str], folder: str) -> Optional[Relay]:
-    """The relay that the environment names, if it does."""
+    """The relay that the environment names, if it does. `folder` is for those of all relays."""
     named = env.get(VARIABLE, "").strip()
     if not named:
         return None
@@ -136,16 +75,48 @@ def of_environment(env: Mapping[str, str], folder: str) -> Optional[Relay]:
         # It may hold a token, so it is not repeated.
         _log.error_once("relay", "%s is no relay's URL, such as http://127.0.0.1:8793: it is not used", VARIABLE)
         return None
-    host, port = found.group("host"), int(found.group("port"))
-    # Of each relay its own, so that no event ends up with another agent than it was meant for.
-    spool = absolute(env, "REVENIUM_AGENT_SPOOL") or os.path.join(folder + "-relay", "%s_%d" % (host, port))
-    return Relay(host, port, found.group("path"), spool)
+    host, port = found.group("host").lower(), int(found.group("port"))
+    # Of each relay its own, so that no event ends up with another agent than it was meant for: a path may lead to
+    # another one, but a new token to the same.
+    path, name = found.group("path").rstrip("/"), "%s_%d" % (host, port)
+    prefix = _TOKEN.sub("", path)
+    if prefix:
+        name += "_" + hashlib.sha256(prefix.encode()).hexdigest()[:16]
+    return Relay(host, port, path, os.path.join(folder, name))
 
 
-def _status(connection: socket.socket) -> int:
+def _connect(addresses: List[Any], by: float) -> socket.socket:
+    """A connection to the first of these that takes one."""
+    failed = OSError(errno.EADDRNOTAVAIL, "it has no address")
+    for at, (family, kind, protocol, _, address) in enumerate(addresses):
+        try:
+            connection = socket.socket(family, kind, protocol)
+            try:
+                # To each its share of the time, so that one that is silent leaves some to the next.
+                _wait_until(connection, by, len(addresses) - at)
+                connection.connect(address)
+                return connection
+            except BaseException:
+                connection.close()
+                raise
+        except OSError as error:
+            failed = error
+    raise failed
+
+
+def _wait_until(connection: socket.socket, by: float, shares: int = 1) -> None:
+    """Has what waits on this connection end by then, or by its share of the time."""
+    left = (by - time.monotonic()) / shares
+    if left <= 0:
+        raise socket.timeout("timed out")
+    connection.settimeout(left)
+
+
+def _status(connection: socket.socket, by: float) -> int:
     """The status that it answers. What follows its head is not read."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
+        _wait_until(connection, by)
         byte = connection.recv(1)
         if not byte or len(head) >= HEAD_BYTES_MAX:
             raise OSError(errno.EPROTO, "it does not answer as a relay does")
@@ -164,18 +135,3 @@ def _trouble(status: int) -> str:
     if status == 503:
         return "it is stopping"
     return "it answered %d, as no relay of this version does" % status
-
-
-def _files(folder: str) -> List[str]:
-    """Finished files of this user's, the oldest first."""
-    found = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(".jsonl") and not entry.name.startswith("."):
-                    status = entry.stat(follow_symlinks=False)
-                    if status.st_uid == os.geteuid() and entry.is_file(follow_symlinks=False):
-                        found.append((status.st_mtime, entry.path))
-    except OSError:
-        return []
-    return [path for _, path in sorted(found)[: _spool.OWN_FILES_MAX]]

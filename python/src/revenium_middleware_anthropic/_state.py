@@ -210,8 +210,10 @@ class State:
 
     def park(self, bytes_max: int) -> List[Line]:
         """Takes out what is kept, to be spooled: events of one producer, in order, of `bytes_max` together. They
-        count as in memory until `spooled` or `unpark`."""
+        count as in memory until `spooled` or `unpark`; none are taken out until then."""
         kept: List[Line] = []
+        if self.parked:
+            return kept
         size = 0
         for line in [*self._handed_over(), *self.unsent]:
             size += len(line.content)

@@ -4,9 +4,9 @@ import os
 from typing import List, Optional, Tuple
 
 
-def is_nobody(tried: List[Tuple[str, OSError]]) -> bool:
+def is_nobody(met: List[OSError]) -> bool:
     """Whether no agent is there, as against one that does not take us."""
-    return all(isinstance(error, (FileNotFoundError, ConnectionRefusedError)) for _, error in tried)
+    return all(isinstance(error, (FileNotFoundError, ConnectionRefusedError)) for error in met)
 
 
 def of_connecting(tried: List[Tuple[str, OSError]], spool: str, not_started: Optional[str]) -> str:
