@@ -43,6 +43,7 @@ mod shared;
 mod space;
 mod stats;
 mod store;
+mod survey;
 mod types;
 mod watermark;
 
@@ -52,4 +53,5 @@ pub use progress::{IndexStage, Opening, Progress};
 pub use recover::OpenError;
 pub use stats::{LaneStats, Ledger, QueueStats};
 pub use store::{STATE_BYTES_MAX, Store};
+pub use survey::{Books, LaneBooks, Place, SurveyError};
 pub use types::*;

@@ -22,6 +22,7 @@ use crate::recover::{OpenError, put_state, recover};
 use crate::segment::Pos;
 use crate::shared::{INBOX_PERMITS, Inbox, Pending, Shared, Submission, get, lock};
 use crate::stats::{LaneStats, QueueStats};
+use crate::survey::{LaneBooks, Place};
 use crate::types::{
     Appended, DEAD_WORDS_BYTES_MAX, DeadLetter, DeadNote, End, Lane, NewRecord, PROFILE_BYTES_MAX, Record,
     Seq, Settlement,
@@ -293,6 +294,15 @@ impl Store {
     /// [`ReadError`], when the index cannot be asked.
     pub fn waiting_before(&self, before: Seq) -> Result<Vec<(Lane, u64)>, ReadError> {
         claim::waiting_before(&self.inner.shared, before)
+    }
+
+    /// The counts that this process keeps, by lane, and up to where in the log they count: for who counts the
+    /// log itself and compares.
+    ///
+    /// # Errors
+    /// [`ReadError`], when the index cannot be asked.
+    pub fn books(&self) -> Result<(Place, Vec<LaneBooks>), ReadError> {
+        claim::books(&self.inner.shared)
     }
 
     /// Every lane that ever held a record, with its counts.

@@ -17,7 +17,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use revenium_store::{Appended, DeadNote, End, NewRecord, ProducerId, Record, Seq, Settlement, Store};
+use revenium_store::{
+    Appended, Books, DeadNote, End, LaneBooks, Ledger, NewRecord, ProducerId, Record, Seq, Settlement, Store,
+    SurveyError,
+};
 use support::{CrashDisk, append, fast_dir, lane, newest_index, record, small, text};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -461,9 +464,31 @@ impl World {
             let ended = l.delivered + stats.waiting + l.dead + l.discarded;
             assert_eq!(l.received, ended, "the ledger of one lane: {stats:#?}");
         }
+        self.check_books();
         for seq in claimed {
             self.store().settle(seq, Settlement::Released);
         }
+    }
+
+    /// Counted by reading the log, beside the store that writes it, the books are what the index says.
+    fn check_books(&self) {
+        for _ in 0..100 {
+            let (place, mut counted) = self.store().books().unwrap();
+            let read = match Books::of_log(self.dir.path(), Some(&place)) {
+                Err(SurveyError::Restless) => continue,
+                read => read.unwrap(),
+            };
+            if !read.missing_segments.is_empty() {
+                continue; // retired since
+            }
+            let held = |lane: &LaneBooks| lane.waiting > 0 || lane.ledger != Ledger::default();
+            counted.retain(held);
+            counted.sort_by(|a, b| a.lane.cmp(&b.lane));
+            let of_log: Vec<LaneBooks> = read.lanes.iter().filter(|lane| held(lane)).cloned().collect();
+            assert_eq!((of_log, read.imbalance(), &read.missing), (counted, 0, &vec![]), "at {place:?}");
+            return;
+        }
+        panic!("the log never rests");
     }
 
     fn check_record(&self, r: &Record) {
