@@ -3,6 +3,7 @@
 mod command;
 mod doctor;
 mod prometheus;
+mod reconcile;
 mod running;
 #[path = "../support/mod.rs"]
 mod support;

@@ -9,6 +9,7 @@ pub mod flush;
 pub mod gateway;
 pub mod man;
 pub mod profile;
+pub mod reconcile;
 pub mod run;
 pub mod sandbox;
 pub mod send;
@@ -53,6 +54,22 @@ fn data_dir(config: &ConfigArgs) -> Result<PathBuf, Failure> {
     };
     match located(Surroundings::of_process()) {
         Ok(own) if admin::has_control_socket(&own) => Ok(own),
+        // Or whoever asks has no home.
+        _ => located(Surroundings::of_agent(config.config.as_deref())),
+    }
+}
+
+/// Where the log is that these arguments mean, whether or not an agent runs: the user's own if there is one,
+/// else the machine's.
+fn log_dir(config: &ConfigArgs) -> Result<(PathBuf, PathBuf), Failure> {
+    let flags = cli::flags(config, &ListenArgs::default());
+    let located = |around: Surroundings| {
+        let data_dir = Config::locate_data_dir(&flags, &around);
+        let data_dir = data_dir.or_exit(Exit::Config, "the configuration cannot be used")?;
+        Ok((data_dir.join(run::LOG_DIR), data_dir))
+    };
+    match located(Surroundings::of_process()) {
+        Ok(own) if own.0.exists() => Ok(own),
         // Or whoever asks has no home.
         _ => located(Surroundings::of_agent(config.config.as_deref())),
     }

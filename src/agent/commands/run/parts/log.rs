@@ -23,7 +23,7 @@ pub(super) const LOG: &str = "log";
 pub(super) const INDEX: &str = "index";
 
 /// The log's folder in the data directory.
-pub(super) const DIR: &str = "store";
+pub(crate) const DIR: &str = "store";
 
 /// How often the index is looked at until it has followed the log, and after.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

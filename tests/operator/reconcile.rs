@@ -1,0 +1,136 @@
+//! Whether every event is accounted for: counted by reading the log, beside a running agent and without one.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::support::{Ended, Home, Producer, names, unused_address};
+
+const EVENTS: u64 = 400;
+/// Outstanding together, and so about as many in one chunk of the log.
+const WINDOW: u64 = 20;
+
+/// A home whose agent cannot deliver.
+fn home() -> Home {
+    let home = Home::new();
+    home.deliver_to_url(&format!("http://{}", unused_address()), "");
+    home
+}
+
+fn reconcile(home: &Home) -> (Ended, Value) {
+    let ended = home.run(&["reconcile", "--json"]);
+    let report =
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("no report: {}", ended.stderr));
+    (ended, report)
+}
+
+/// The segment that holds the event `n`, and where in it.
+fn find(home: &Home, n: u64) -> (PathBuf, u64) {
+    let store = home.path("data/store");
+    let needle = Producer::new(1).transaction(n);
+    let place = |name: &String| {
+        let path = store.join(name);
+        let content = fs::read(&path).expect("read");
+        let at = content.windows(needle.len()).position(|window| window == needle.as_bytes())?;
+        Some((path, at as u64))
+    };
+    names(&store).iter().filter(|name| name.starts_with("seg-")).find_map(place).expect("a segment holds it")
+}
+
+fn write(path: &PathBuf, at: u64, bytes: &[u8]) {
+    let file = fs::OpenOptions::new().write(true).open(path).expect("opens");
+    file.write_all_at(bytes, at).expect("written");
+}
+
+#[test]
+fn the_books_balance_under_load_and_when_the_agent_is_gone() {
+    let home = Home::new();
+    let sandbox = home.sandbox(&[]);
+    home.deliver_to(&sandbox, "");
+    let agent = home.start();
+    std::thread::scope(|scope| {
+        let load =
+            scope.spawn(|| Producer::new(1).run(&home.socket(), 20 * EVENTS, WINDOW).expect("durable"));
+        while !load.is_finished() {
+            let (ended, report) = reconcile(&home);
+            assert_eq!((ended.code, &report["is_running"]), (Some(0), &true.into()), "{report}");
+        }
+    });
+    home.wait_drained();
+    let (_, report) = reconcile(&home);
+    let counts = |name: &str| report["counted"][0][name].as_u64();
+    assert_eq!((counts("received"), counts("delivered")), (Some(20 * EVENTS), Some(20 * EVENTS)), "{report}");
+    assert_eq!(
+        (&report["counted"][0]["profile"], &report["counted"][0]["kind"]),
+        (&"default".into(), &"completion".into())
+    );
+    agent.stop();
+    let screen = home.run(&["reconcile"]);
+    assert_eq!(screen.code, Some(0), "{}", screen.stdout);
+    let told = format!("balanced: each of {} events is accounted for; no agent runs\n", 20 * EVENTS);
+    assert!(screen.stdout.ends_with(&told), "{}", screen.stdout);
+}
+
+#[test]
+fn a_record_that_is_removed_behind_the_agent_s_back_is_missed() {
+    type Removal = fn(&PathBuf, u64);
+    let removals: [(&str, Removal); 4] = [
+        ("a chunk is zeroed", |path, at| write(path, at - 2048, &[0; 4096])),
+        ("a byte of a body is flipped", |path, at| write(path, at, b"\0")),
+        ("the segment is cut", |path, at| {
+            fs::OpenOptions::new().write(true).open(path).expect("opens").set_len(at).expect("cut");
+        }),
+        ("the segment is gone", |path, _| fs::remove_file(path).expect("removed")),
+    ];
+    for (what, remove) in removals {
+        for is_running in [false, true] {
+            let home = home();
+            let agent = home.start();
+            Producer::new(1).run(&home.socket(), EVENTS, WINDOW).expect("durable");
+            home.wait_status("the index has them", |status| status["profiles"][0]["waiting"] == EVENTS);
+            let agent = if is_running { Some(agent) } else { agent.stop().code.and(None) };
+            let (ended, report) = reconcile(&home);
+            assert_eq!(ended.code, Some(0), "{what}: {report}");
+            let (path, at) = find(&home, EVENTS / 2);
+            remove(&path, at);
+            let (ended, report) = reconcile(&home);
+            assert_eq!(ended.code, Some(1), "{what}, running: {is_running}: {report}");
+            assert_eq!((&report["is_balanced"], &report["is_running"]), (&false.into(), &is_running.into()));
+            let screen = home.run(&["reconcile"]);
+            let is_missed = screen.stdout.contains("NOT BALANCED: ")
+                && screen.stdout.contains("`revenium-agent log verify`");
+            assert!(screen.code == Some(1) && is_missed, "{what}: {}", screen.stdout);
+            drop(agent);
+        }
+    }
+}
+
+#[test]
+fn what_was_lost_and_counted_balances_again() {
+    let home = home();
+    let agent = home.start();
+    Producer::new(1).run(&home.socket(), EVENTS, WINDOW).expect("durable");
+    agent.stop();
+    let (path, at) = find(&home, EVENTS / 2);
+    write(&path, at - 2048, &[0; 4096]);
+    assert_eq!(reconcile(&home).0.code, Some(1));
+    let agent = home.start();
+    let status = home.wait_status("the loss is counted", |status| status["lost"].as_u64() > Some(0));
+    agent.stop();
+    let (ended, report) = reconcile(&home);
+    assert_eq!(ended.code, Some(0), "{report}");
+    let lanes = report["counted"].as_array().expect("a list");
+    let lost: u64 = lanes.iter().filter_map(|lane| lane["lost"].as_u64()).sum();
+    assert_eq!(Some(lost), status["lost"].as_u64(), "{report}");
+}
+
+#[test]
+fn where_there_is_no_log_nothing_is_said_to_balance() {
+    let home = home();
+    let ended = home.run(&["reconcile"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
+    let expected = format!("there is no log in {}", home.path("data/store").display());
+    assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
+}
