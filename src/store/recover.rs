@@ -189,6 +189,18 @@ pub(crate) fn io_error(what: &str, path: &Path) -> impl Fn(io::Error) -> OpenErr
 
 /// One opener at a time; the lock goes with the process.
 fn take_lock(dir: &Path) -> Result<File, OpenError> {
+    let mut file = hold(dir)?;
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| write!(file, "process {}", std::process::id()));
+    // A full disk keeps nobody from opening the store; the holder is just not named then.
+    drop(written);
+    Ok(file)
+}
+
+/// The lock, without a word of who holds it.
+pub(crate) fn hold(dir: &Path) -> Result<File, OpenError> {
     let failed = io_error("lock the store", dir);
     let mut file = OpenOptions::new()
         .read(true)
@@ -199,22 +211,15 @@ fn take_lock(dir: &Path) -> Result<File, OpenError> {
         .open(dir.join("lock"))
         .map_err(&failed)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
+        Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             let holder = if holder.is_empty() { "another process".into() } else { holder };
-            return Err(OpenError::Locked { dir: dir.to_path_buf(), holder });
+            Err(OpenError::Locked { dir: dir.to_path_buf(), holder })
         }
-        Err(e) => return Err(failed(e.into())),
+        Err(e) => Err(failed(e.into())),
     }
-    let written = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| write!(file, "process {}", std::process::id()));
-    // A full disk keeps nobody from opening the store; the holder is just not named then.
-    drop(written);
-    Ok(file)
 }
 
 pub(crate) type Live = Vec<(Segment, Option<SegmentHeader>)>;

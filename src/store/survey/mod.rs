@@ -5,6 +5,8 @@
 //! What the index knows is not asked.
 
 mod books;
+mod export;
+mod inspect;
 mod tally;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use books::{Books, LaneBooks};
+pub use export::{Exported, Fate, export};
+pub use inspect::{Damage, Inspection, What};
 
 use crate::checkpoint::{self, Found};
 use crate::chunk::{self, Chain, ChunkAt};
@@ -32,6 +36,9 @@ pub enum SurveyError {
     /// A segment went while it was read. Begin again.
     #[error("the log changes faster than it can be read; try again when less is delivered")]
     Restless,
+    /// Whoever was shown what was read could not take it.
+    #[error("cannot hand on what was read")]
+    Taker(#[source] std::io::Error),
     /// It does not open, or the disk failed.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -54,17 +61,34 @@ pub struct Place {
 pub(crate) enum Met<'a> {
     /// A chunk with its directory and, unless they are damaged, its bodies.
     Chunk(&'a ChunkAt, &'a [u8], Option<Bytes>),
-    /// Damaged bytes.
-    Hole,
+    /// Damaged bytes, from one offset to the other.
+    Hole(u64, u64),
     /// The chunk before is not the one that is named here: the numbers from the first up to the other, which may
     /// be the same, are missing before this place.
     Break(u64, u64, Pos),
 }
 
+/// How often a log is read that changes meanwhile.
+const READINGS_MAX: usize = 10;
+
+/// Reads until the log rests. `read` keeps what it may of the last time.
+pub(crate) fn until_at_rest<T>(mut read: impl FnMut() -> Result<T, SurveyError>) -> Result<T, SurveyError> {
+    let mut last = read();
+    for _ in 1..READINGS_MAX {
+        if !matches!(last, Err(SurveyError::Restless)) {
+            break;
+        }
+        last = read();
+    }
+    last
+}
+
 /// A log as it lies there.
 pub(crate) struct Survey {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     pub(crate) table: Table,
+    /// Segments whose headers are damaged.
+    pub(crate) headless: Vec<u64>,
     pub(crate) latest: Option<Found>,
     pub(crate) mark: Option<Mark>,
 }
@@ -91,6 +115,9 @@ impl Survey {
         }
         let (mut live, _) = recover::classify(found, mark, dir)?;
         live.retain(|(segment, _)| until.is_none_or(|place| segment.ordinal <= place.ordinal));
+        let is_headless =
+            |(segment, header): &(Segment, _)| Option::is_none(header).then_some(segment.ordinal);
+        let headless = live.iter().filter_map(is_headless).collect();
         let mut table = recover::list(live, mark);
         if let Some(place) = until
             && let Some(listed) = table.segments.get_mut(&place.ordinal)
@@ -99,7 +126,12 @@ impl Survey {
         }
         let latest = checkpoint::latest(table.segments.values().rev().cloned(), |_| ()).map_err(&read)?;
         checkpoint::heed(&mut table, latest.as_ref()).map_err(&read)?;
-        Ok(Self { dir: dir.to_owned(), table, latest, mark })
+        if let Some(mark) = mark.filter(|mark| mark.end.offset > FIRST_CHUNK)
+            && !table.segments.contains_key(&mark.end.ordinal)
+        {
+            table.vanished.insert(mark.end.ordinal);
+        }
+        Ok(Self { dir: dir.to_owned(), table, headless, latest, mark })
     }
 
     /// Shows all that the log holds, in its order.
@@ -120,6 +152,12 @@ impl Survey {
             }
             let left = at;
             at = Pos { ordinal: *ordinal, offset: FIRST_CHUNK };
+            // None goes without a checkpoint: what was numbered before the first of all is not there.
+            if let (None, None, Some(link)) = (last, &self.latest, chain)
+                && link.next_seq > 1
+            {
+                show(segment, Met::Break(1, link.next_seq, at))?;
+            }
             loop {
                 match scan::step(segment, at.offset, listed.until, chain).map_err(&read)? {
                     Step::Chunk(found, directory) => {
@@ -135,7 +173,7 @@ impl Survey {
                         at.offset = found.end();
                     }
                     Step::Hole(to) => {
-                        show(segment, Met::Hole)?;
+                        show(segment, Met::Hole(at.offset, to))?;
                         at.offset = to;
                         if let Some(mark) = self.mark.filter(|mark| mark.end == at) {
                             // What was flushed behind the watermark links to a chunk that is damaged.
@@ -156,8 +194,8 @@ impl Survey {
             last = Some(segment);
         }
         let met = chain.unwrap_or(Chain { next_seq: 1, crc: 0 });
-        let end = self.mark.filter(|mark| mark.end >= at).map(Mark::chain);
-        match (last, end.and_then(|end| broken(met, end, at))) {
+        let end = self.mark.filter(|mark| mark.end >= at);
+        match (last, end.and_then(|mark| broken(met, mark.chain(), mark.end))) {
             (Some(segment), Some(missing)) => show(segment, missing),
             _ => Ok(()),
         }

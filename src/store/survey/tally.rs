@@ -76,7 +76,7 @@ impl Tally {
                 },
                 ChunkKind::Checkpoint => {}
             },
-            Met::Hole => self.damaged += 1,
+            Met::Hole(..) => self.damaged += 1,
             Met::Break(first, after, at) => self.miss(first, after, at),
         }
     }

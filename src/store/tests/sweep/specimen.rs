@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use revenium_migrations::log_v1::{CHUNK_HEADER_BYTES, ChunkHeader, ChunkKind, crc_seed};
-use revenium_store::{Appended, Books, DeadNote, End, Options, Record, Seq, Settlement, Store};
+use revenium_store::{Appended, Books, DeadNote, End, Inspection, Options, Record, Seq, Settlement, Store};
 
 use super::damage::Damage;
 use super::support::{append, fast_dir, lane, newest_index, record, remove_index, small, text};
@@ -113,6 +113,7 @@ impl Specimen {
     fn judge(&self, damage: &Damage, dir: &Path) -> Result<(), String> {
         // What vanished behind the agent's back is missing in the books before it notices.
         let books = Books::of_log(dir, None).map_err(|e| format!("the books cannot be read: {e}"))?;
+        let inspection = Inspection::of_log(dir).map_err(|e| format!("it cannot be inspected: {e}"))?;
         let store = open(dir)?;
         let held = holds(&store, &self.bodies)?;
         let lost = counted(&store)?;
@@ -141,6 +142,9 @@ impl Specimen {
             matches!(damage, Damage::Flip { .. } | Damage::Zero { .. } | Damage::SwapBlocks { .. });
         if !missing.is_empty() && leaves_bytes && evidence == 0 {
             return Err("no evidence is kept".into());
+        }
+        if !missing.is_empty() && inspection.damage.is_empty() {
+            return Err(format!("said to be whole without {missing:?}"));
         }
         if !missing.is_empty() && books.balance() {
             return Err(format!("the books balance without {missing:?}: {books:#?}"));
