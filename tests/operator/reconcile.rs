@@ -1,47 +1,15 @@
 //! Whether every event is accounted for: counted by reading the log, beside a running agent and without one.
 
-use std::fs;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-
 use serde_json::Value;
 
-use crate::support::{Ended, Home, Producer, names, unused_address};
-
-const EVENTS: u64 = 400;
-/// Outstanding together, and so about as many in one chunk of the log.
-const WINDOW: u64 = 20;
-
-/// A home whose agent cannot deliver.
-fn home() -> Home {
-    let home = Home::new();
-    home.deliver_to_url(&format!("http://{}", unused_address()), "");
-    home
-}
+use crate::stored::{EVENTS, REMOVALS, WINDOW, filled, find, home, write};
+use crate::support::{Ended, Home, Producer};
 
 fn reconcile(home: &Home) -> (Ended, Value) {
     let ended = home.run(&["reconcile", "--json"]);
     let report =
         serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("no report: {}", ended.stderr));
     (ended, report)
-}
-
-/// The segment that holds the event `n`, and where in it.
-fn find(home: &Home, n: u64) -> (PathBuf, u64) {
-    let store = home.path("data/store");
-    let needle = Producer::new(1).transaction(n);
-    let place = |name: &String| {
-        let path = store.join(name);
-        let content = fs::read(&path).expect("read");
-        let at = content.windows(needle.len()).position(|window| window == needle.as_bytes())?;
-        Some((path, at as u64))
-    };
-    names(&store).iter().filter(|name| name.starts_with("seg-")).find_map(place).expect("a segment holds it")
-}
-
-fn write(path: &PathBuf, at: u64, bytes: &[u8]) {
-    let file = fs::OpenOptions::new().write(true).open(path).expect("opens");
-    file.write_all_at(bytes, at).expect("written");
 }
 
 #[test]
@@ -75,16 +43,7 @@ fn the_books_balance_under_load_and_when_the_agent_is_gone() {
 
 #[test]
 fn a_record_that_is_removed_behind_the_agent_s_back_is_missed() {
-    type Removal = fn(&PathBuf, u64);
-    let removals: [(&str, Removal); 4] = [
-        ("a chunk is zeroed", |path, at| write(path, at - 2048, &[0; 4096])),
-        ("a byte of a body is flipped", |path, at| write(path, at, b"\0")),
-        ("the segment is cut", |path, at| {
-            fs::OpenOptions::new().write(true).open(path).expect("opens").set_len(at).expect("cut");
-        }),
-        ("the segment is gone", |path, _| fs::remove_file(path).expect("removed")),
-    ];
-    for (what, remove) in removals {
+    for (what, remove) in REMOVALS {
         for is_running in [false, true] {
             let home = home();
             let agent = home.start();
@@ -109,10 +68,7 @@ fn a_record_that_is_removed_behind_the_agent_s_back_is_missed() {
 
 #[test]
 fn what_was_lost_and_counted_balances_again() {
-    let home = home();
-    let agent = home.start();
-    Producer::new(1).run(&home.socket(), EVENTS, WINDOW).expect("durable");
-    agent.stop();
+    let home = filled();
     let (path, at) = find(&home, EVENTS / 2);
     write(&path, at - 2048, &[0; 4096]);
     assert_eq!(reconcile(&home).0.code, Some(1));

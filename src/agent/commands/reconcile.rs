@@ -12,7 +12,7 @@ use clap::Args;
 use revenium_store::{Books, SurveyError};
 use serde::Serialize;
 
-use super::{log_dir, no_answer, plain, print};
+use super::{LogPlace, count, no_answer, plain, print, ranges};
 use crate::admin::{self, AskError};
 use crate::cli::ConfigArgs;
 use crate::desk::{BooksAnswer, LaneCounts};
@@ -36,10 +36,10 @@ pub struct ReconcileArgs {
 
 /// Counts and compares.
 pub fn run(args: &ReconcileArgs) -> Result<Exit, Failure> {
-    let (log, data_dir) = log_dir(&args.config)?;
+    let place = LogPlace::of(&args.config)?;
     let mut looks = 1;
     let report = loop {
-        let report = look(&log, &data_dir);
+        let report = look(&place.log, &place.data_dir);
         let is_last = looks == LOOKS_MAX;
         match report {
             Ok(Some(report)) if report.is_balanced || !report.is_running || is_last => break report,
@@ -145,13 +145,10 @@ impl Report {
         } else {
             self.say_what_is_wrong(&mut text);
         }
-        let segments = self.missing_segments.len();
-        if self.damaged > 0 || segments > 0 {
-            let _ = writeln!(
-                text,
-                "the log is damaged in {} places: `revenium-agent log verify` says where",
-                self.damaged + segments as u64
-            );
+        let places = self.damaged + self.missing_segments.len() as u64;
+        if places > 0 {
+            let places = count(places, "damaged place");
+            let _ = writeln!(text, "the log has {places}: `revenium-agent log verify` says where");
         }
         text
     }
@@ -200,16 +197,4 @@ fn row(text: &mut String, profile: &str, kind: &str, cells: [String; 6]) {
         let _ = write!(text, "  {cell:>10}");
     }
     text.push('\n');
-}
-
-/// Ranges of numbers for people, not too many of them.
-fn ranges(ranges: &[(u64, u64)]) -> String {
-    const SHOWN_MAX: usize = 20;
-    let one = |(first, after): &(u64, u64)| match after - first {
-        1 => first.to_string(),
-        _ => format!("{first}-{}", after - 1),
-    };
-    let shown: Vec<String> = ranges.iter().take(SHOWN_MAX).map(one).collect();
-    let more = if ranges.len() > SHOWN_MAX { ", …" } else { "" };
-    shown.join(", ") + more
 }

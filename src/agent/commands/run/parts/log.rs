@@ -58,7 +58,8 @@ pub(super) async fn open(shell: &Shell, tasks: &mut Tasks) -> Result<Arc<Store>,
     Ok(store)
 }
 
-fn options(config: &Config) -> Options {
+/// How the log of this configuration is laid out and bounded.
+pub(crate) fn options(config: &Config) -> Options {
     let store = &config.store;
     let profile_bytes_max = store.profile_capacity_bytes;
     Options {
