@@ -55,12 +55,20 @@ fn a_record_that_is_removed_behind_the_agent_s_back_is_missed() {
             let (path, at) = find(&home, EVENTS / 2);
             remove(&path, at);
             let (ended, report) = reconcile(&home);
-            assert_eq!(ended.code, Some(1), "{what}, running: {is_running}: {report}");
-            assert_eq!((&report["is_balanced"], &report["is_running"]), (&false.into(), &is_running.into()));
+            let lost: u64 = report["counted"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .filter_map(|lane| lane["lost"].as_u64())
+                .sum();
+            // Unless the agent met the damage itself by now, and counts what it took.
+            let is_met = is_running && lost > 0;
+            assert!(ended.code == Some(1) || is_met, "{what}, running: {is_running}: {report}");
+            assert_eq!(report["is_running"], is_running);
             let screen = home.run(&["reconcile"]);
-            let is_missed = screen.stdout.contains("NOT BALANCED: ")
-                && screen.stdout.contains("`revenium-agent log verify`");
-            assert!(screen.code == Some(1) && is_missed, "{what}: {}", screen.stdout);
+            assert!(screen.stdout.contains("`revenium-agent log verify` says where"), "{}", screen.stdout);
+            let is_told = screen.code == Some(1) && screen.stdout.contains("NOT BALANCED: ");
+            assert!(is_told || is_running, "{what}: {}", screen.stdout);
             drop(agent);
         }
     }

@@ -198,3 +198,58 @@ fn row(text: &mut String, profile: &str, kind: &str, cells: [String; 6]) {
     }
     text.push('\n');
 }
+
+#[cfg(test)]
+mod tests {
+    use revenium_store::{Lane, LaneBooks, Ledger, Place};
+
+    use super::*;
+
+    fn books(waiting: u64) -> Books {
+        let ledger = Ledger { received: 10, delivered: 4, ..Ledger::default() };
+        let lane = Lane { profile: "team".into(), route: 0 };
+        let lanes = vec![LaneBooks { lane, waiting, ledger }];
+        Books { lanes, missing: Vec::new(), missing_segments: Vec::new(), damaged: 0 }
+    }
+
+    fn agent(waiting: u64) -> BooksAnswer {
+        let place = Place { ordinal: 1, offset: 128, next_seq: 11, crc: None };
+        BooksAnswer { place, lanes: books(waiting).lanes.iter().map(LaneCounts::of).collect() }
+    }
+
+    #[test]
+    fn what_the_agent_counts_otherwise_does_not_balance() {
+        assert!(Report::of(&books(6), Some(agent(6))).is_balanced);
+        assert!(Report::of(&books(6), None).is_balanced);
+        let report = Report::of(&books(6), Some(agent(5)));
+        assert!(!report.is_balanced);
+        assert_eq!(
+            report.screen(),
+            "profile               kind            received   delivered     waiting        dead   discarded        lost\n\
+             team                  completion            10           4           6           0           0           0\n\
+             all                                         10           4           6           0           0           0\n\
+             \n\
+             NOT BALANCED: 0 events are on one side of the books only\n\
+             \x20 of team completion the running agent counts 10 received, 4 delivered, 5 waiting, 0 dead, 0 discarded, 0 lost\n"
+        );
+        let none = BooksAnswer { lanes: Vec::new(), ..agent(6) };
+        assert_eq!(
+            Report::of(&books(6), Some(none)).differs[0].numbers(),
+            [0; 6],
+            "it knows nothing of the lane"
+        );
+    }
+
+    #[test]
+    fn a_record_that_is_not_there_does_not_balance() {
+        let missing = Books { missing: vec![(3, 4), (7, 10)], damaged: 1, ..books(2) };
+        let screen = Report::of(&missing, None).screen();
+        for line in [
+            "NOT BALANCED: 4 events are on one side of the books only\n",
+            "  4 records are not there, and nothing says how they ended: 3, 7-9\n",
+            "the log has 1 damaged place: `revenium-agent log verify` says where\n",
+        ] {
+            assert!(screen.contains(line), "{screen}");
+        }
+    }
+}

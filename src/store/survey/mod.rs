@@ -152,12 +152,6 @@ impl Survey {
             }
             let left = at;
             at = Pos { ordinal: *ordinal, offset: FIRST_CHUNK };
-            // None goes without a checkpoint: what was numbered before the first of all is not there.
-            if let (None, None, Some(link)) = (last, &self.latest, chain)
-                && link.next_seq > 1
-            {
-                show(segment, Met::Break(1, link.next_seq, at))?;
-            }
             loop {
                 match scan::step(segment, at.offset, listed.until, chain).map_err(&read)? {
                     Step::Chunk(found, directory) => {

@@ -18,8 +18,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use revenium_store::{
-    Appended, Books, DeadNote, End, LaneBooks, Ledger, NewRecord, ProducerId, Record, Seq, Settlement, Store,
-    SurveyError,
+    Appended, Books, DeadNote, End, Fate, LaneBooks, Ledger, NewRecord, ProducerId, Record, Seq, Settlement,
+    Store, SurveyError, export,
 };
 use support::{CrashDisk, append, fast_dir, lane, newest_index, record, small, text};
 
@@ -465,6 +465,7 @@ impl World {
             assert_eq!(l.received, ended, "the ledger of one lane: {stats:#?}");
         }
         self.check_books();
+        self.check_export(&seen);
         for seq in claimed {
             self.store().settle(seq, Settlement::Released);
         }
@@ -489,6 +490,25 @@ impl World {
             return;
         }
         panic!("the log never rests");
+    }
+
+    /// What is handed out of the log is each record once, and what waits and what is dead is among it.
+    fn check_export(&self, seen: &BTreeMap<String, State>) {
+        let mut fates = BTreeMap::new();
+        let take = |record: &Record, fate| {
+            self.check_record(record);
+            assert_eq!(fates.insert(text(record), fate), None, "{} is handed out twice", text(record));
+            Ok(())
+        };
+        export(self.dir.path(), take).unwrap();
+        for (body, state) in seen {
+            let fate = if *state == State::Dead { Fate::Dead } else { Fate::Waiting };
+            assert_eq!(fates.get(body), Some(&fate), "{body}");
+        }
+        for (body, fate) in &fates {
+            let is_over = !matches!(fate, Fate::Waiting | Fate::Dead);
+            assert_eq!(is_over, !seen.contains_key(body), "{body} is {fate:?}");
+        }
     }
 
     fn check_record(&self, r: &Record) {

@@ -35,6 +35,13 @@ pub(super) fn repair(args: &RepairArgs) -> Result<Exit, Failure> {
     let held = Held::of(log).or_exit(Exit::Usage, "stop the agent first")?;
     let found = Inspection::of_log(log).or_exit(Exit::Usage, cannot)?;
     let books = Books::of_log(log, None).or_exit(Exit::Usage, cannot)?;
+    if found.segments == 0 {
+        // Opened, it would begin anew, and nobody would miss them any more.
+        let lost = count(found.records_damaged(), "event");
+        let message =
+            format!("no file is left of a log with {lost}: put the files back, nothing else can be done");
+        return Err(Failure::new(Exit::Failure, message));
+    }
     if books.balance() && !found.damage.iter().any(is_to_be_met) {
         let met = count(found.damage.len() as u64, "damaged place");
         let rest = match found.damage.len() {

@@ -108,10 +108,13 @@ fn summary(found: &Inspection) -> String {
     if damage.is_empty() {
         return format!("whole: {read}\n");
     }
+    let events = match found.records_damaged() {
+        0 => "no event is known to have lain there".to_owned(),
+        n => format!("{} lay there, delivered or not", count(n, "event")),
+    };
     format!(
-        "DAMAGED: {}, where {} lay, delivered or not; {read}\n\
+        "DAMAGED: {}; {events}; {read}\n\
          `revenium-agent reconcile` says whether any is missing, `revenium-agent log repair` what can be done\n",
         count(damage.len() as u64, "place"),
-        count(found.records_damaged(), "event"),
     )
 }
