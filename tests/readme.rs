@@ -341,6 +341,7 @@ fn a_service(reader: &Reader) {
     a_doctor(reader, &folder);
     dead_letters(reader);
     agent.stop();
+    assert_eq!(reader.run(&["revenium-agent log repair"]), "nothing to repair: the log is whole\n");
 }
 
 /// What it says of a key file that everybody can read.
@@ -379,6 +380,10 @@ fn dead_letters(reader: &Reader) {
     assert!(listed.contains("5 waiting; 0 dead"), "{listed}");
     let claimed = reader.try_to(&["revenium-agent profile claim key-5d3f0a12 --as default"]);
     assert!(said(&claimed).contains("no event came with key-5d3f0a12"), "{}", said(&claimed));
+    let books = reader.run(&["revenium-agent reconcile"]);
+    assert!(books.ends_with("accounted for; the running agent counts the same\n"), "{books}");
+    assert!(reader.run(&["revenium-agent log verify"]).starts_with("whole: 1 segment, "));
+    reader.run(&["revenium-agent log export --output everything.jsonl"]);
     let flushed = reader.try_to(&["revenium-agent flush --deadline 30s"]);
     assert_eq!(flushed.status.code(), Some(1));
     assert!(said(&flushed).contains("5 waiting (5 completion of default)"), "{}", said(&flushed));

@@ -10,8 +10,10 @@ use crate::commands::dlq::DlqArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::exec::ExecArgs;
 use crate::commands::flush::FlushArgs;
+use crate::commands::log::LogArgs;
 use crate::commands::man::ManArgs;
 use crate::commands::profile::ProfileArgs;
+use crate::commands::reconcile::ReconcileArgs;
 use crate::commands::send::SendArgs;
 use crate::commands::setup::SetupArgs;
 use crate::commands::start::StartArgs;
@@ -52,6 +54,12 @@ pub enum Command {
     /// Wait until everything that is durable now is delivered; exits with 0 (all is out), 1 (the
     /// deadline came first) or 2 (no agent answers)
     Flush(FlushArgs),
+    /// Look at the files of the log, running or not: is it whole, hand out what it holds, mend it; exits with
+    /// 0 (whole), 1 (damaged) or 2 (it could not be done)
+    Log(LogArgs),
+    /// Count the log, event by event, and compare with what the agent counts; exits with 0 (each is accounted
+    /// for), 1 (not so) or 2 (the log cannot be read)
+    Reconcile(ReconcileArgs),
     /// Look at the profiles, and say whose an unknown API key is
     Profile(ProfileArgs),
     /// Pass Anthropic's API on to the provider, and meter it

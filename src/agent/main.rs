@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use revenium_agent::cli::{Cli, Command};
 use revenium_agent::commands::{
-    check, completions, dlq, doctor, exec, flush, gateway, man, profile, run, sandbox, send, setup, start,
-    status,
+    check, completions, dlq, doctor, exec, flush, gateway, log, man, profile, reconcile, run, sandbox, send,
+    setup, start, status,
 };
 use revenium_agent::progress::line::Above;
 
@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Dlq(args) => dlq::run(&args),
         Command::Flush(args) => flush::run(&args),
+        Command::Log(args) => log::run(&args),
+        Command::Reconcile(args) => reconcile::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Gateway(args) => gateway::run(&args),
         Command::Completions(args) => completions::run(&args),

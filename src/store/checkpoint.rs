@@ -120,8 +120,22 @@ pub(crate) fn latest(
     Ok(None)
 }
 
+/// What it says of the segments: those that should be there, and where the others end if nothing else says it.
+pub(crate) fn heed(table: &mut Table, latest: Option<&Found>) -> io::Result<()> {
+    table.vanished = vanished(table, latest)?;
+    for (ordinal, end) in latest.iter().flat_map(|found| &found.checkpoint.segments) {
+        if let Some(listed) = table.segments.get_mut(ordinal)
+            && listed.until == Until::Unknown
+            && *end > 0
+        {
+            listed.until = Until::Sealed(*end);
+        }
+    }
+    Ok(())
+}
+
 /// Segments that the latest checkpoint knew, or that were begun since, that were not retired, and are not there.
-pub(crate) fn vanished(table: &Table, latest: Option<&Found>) -> io::Result<BTreeSet<u64>> {
+fn vanished(table: &Table, latest: Option<&Found>) -> io::Result<BTreeSet<u64>> {
     let mut known: BTreeSet<u64> =
         latest.iter().flat_map(|found| &found.checkpoint.segments).map(|(ordinal, _)| *ordinal).collect();
     known.retain(|ordinal| latest.is_some_and(|found| !found.retired.contains(ordinal)));

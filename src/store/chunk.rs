@@ -231,20 +231,25 @@ impl Decoded {
     pub(crate) fn read(segment: &Segment, offset: u64, limit: u64) -> io::Result<Option<Self>> {
         let Some(at) = header_at(segment, offset, limit)? else { return Ok(None) };
         let Some(directory) = directory(segment, &at)? else { return Ok(None) };
-        let Some(list) = numbered(&at, &directory) else { return Ok(None) };
         let Some(all) = bodies(segment, &at)? else { return Ok(None) };
-        let mut bodies = Vec::with_capacity(list.1.metas.len());
+        Ok(Self::of(&at, &directory, &all))
+    }
+
+    /// The chunk whose parts were read; `None` when it is not one of records.
+    pub(crate) fn of(at: &ChunkAt, directory: &[u8], all: &Bytes) -> Option<Self> {
+        let (seqs, records) = numbered(at, directory)?;
+        let mut bodies = Vec::with_capacity(records.metas.len());
         let mut from = 0usize;
-        for meta in &list.1.metas {
+        for meta in &records.metas {
             let to = from + meta.body_bytes as usize;
             if to > all.len() {
-                return Ok(None);
+                return None;
             }
             bodies.push(all.slice(from..to));
             from = to;
         }
-        let profiles = list.1.profiles.iter().map(|p| Arc::from(p.as_str())).collect();
-        Ok(Some(Self { base: at.header.first_seq, seqs: list.0, records: list.1, bodies, profiles }))
+        let profiles = records.profiles.iter().map(|p| Arc::from(p.as_str())).collect();
+        Some(Self { base: at.header.first_seq, seqs, records, bodies, profiles })
     }
 
     /// Where `seq` is in the chunk.

@@ -10,11 +10,12 @@ use revenium_migrations::log_v1::LaneName;
 use crate::chunk::{Decoded, note_of};
 use crate::error::ReadError;
 use crate::index::schema::{DeadEntry, lane_name, lane_of};
-use crate::index::{Chosen, Doubt, Index};
+use crate::index::{Chosen, Doubt, Index, LaneState};
 use crate::relocate;
 use crate::scan::Until;
 use crate::segment::Pos;
 use crate::shared::{Shared, lock};
+use crate::survey::{LaneBooks, Place};
 use crate::types::{DeadLetter, End, Lane, Record, Seq};
 
 /// Decoded chunks, kept because a chunk's records are claimed a few at a time.
@@ -184,6 +185,16 @@ pub(crate) fn followed_to(shared: &Shared) -> Result<Seq, ReadError> {
 pub(crate) fn waiting_before(shared: &Shared, before: Seq) -> Result<Vec<(Lane, u64)>, ReadError> {
     let lanes = with_index(shared, |index| index.waiting_before(before.0, COUNTED_CHUNKS_MAX))?;
     Ok(lanes.into_iter().map(|(name, waiting)| (lane_of(&name), waiting)).collect())
+}
+
+pub(crate) fn books(shared: &Shared) -> Result<(Place, Vec<LaneBooks>), ReadError> {
+    with_index(shared, |index| {
+        let lane = |(name, state): (&LaneName, &LaneState)| {
+            let (lane, ledger) = (lane_of(name), state.ledger());
+            LaneBooks { lane, waiting: state.waiting, ledger }
+        };
+        Ok((index.place(), index.lanes().map(lane).collect()))
+    })
 }
 
 pub(crate) fn dead_letters(

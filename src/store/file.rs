@@ -28,6 +28,11 @@ impl LogFile {
         Ok(Self { file, path: path.to_path_buf(), tap })
     }
 
+    /// Opens `path` for reading only.
+    pub(crate) fn open_to_read(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::open(path)?, path: path.to_path_buf(), tap: None })
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

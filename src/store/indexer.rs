@@ -17,7 +17,7 @@ use crate::index::{self, Batch, Doubt, Ended, Index};
 use crate::progress::Way;
 use crate::quarantine;
 use crate::scan::{self, FIRST_CHUNK, Step};
-use crate::segment::{Begins, Pos};
+use crate::segment::Pos;
 use crate::shared::{Pending, Shared, add, lock};
 use crate::stats::LaneStats;
 use crate::{index::schema, space};
@@ -135,10 +135,7 @@ fn open(shared: &Arc<Shared>, anew: bool) -> Result<(), Doubt> {
         let first = Pos { ordinal: listed.segment.ordinal, offset: FIRST_CHUNK };
         is_anew = durable != first;
         add(&shared.counters.index_rebuilds, u64::from(is_anew));
-        let link = match listed.segment.begins().map_err(Doubt::Log)? {
-            Begins::With(header) => Some(Chain { next_seq: header.first_seq, crc: header.prev_crc }),
-            Begins::TooNew(_) | Begins::WithoutHeader => None,
-        };
+        let link = listed.segment.link().map_err(Doubt::Log)?;
         index.begin_rebuild(first, link, latest_checkpoint(shared)?)?;
     }
     let way = Way::begin(shared, index.at(), is_anew);

@@ -8,7 +8,7 @@ use crate::shared::{Shared, add, get};
 
 /// Keeps `from..to` of a segment. True if this damage was not met before.
 pub(crate) fn keep(shared: &Shared, segment: &Segment, from: u64, to: u64) -> bool {
-    let path = folder(&shared.options.dir).join(format!("seg-{:016x}-{from:08x}.bin", segment.ordinal));
+    let path = path(&shared.options.dir, segment.ordinal, from);
     if path.exists() {
         return false;
     }
@@ -28,10 +28,19 @@ pub(crate) fn keep(shared: &Shared, segment: &Segment, from: u64, to: u64) -> bo
     true
 }
 
+/// Whether the damage that begins there was met before.
+pub(crate) fn has(dir: &Path, ordinal: u64, from: u64) -> bool {
+    path(dir, ordinal, from).exists()
+}
+
 /// Bytes kept so far.
 pub(crate) fn bytes(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder(dir)) else { return 0 };
     entries.filter_map(|e| Some(e.ok()?.metadata().ok()?.len())).sum()
+}
+
+fn path(dir: &Path, ordinal: u64, from: u64) -> PathBuf {
+    folder(dir).join(format!("seg-{ordinal:016x}-{from:08x}.bin"))
 }
 
 fn folder(dir: &Path) -> PathBuf {

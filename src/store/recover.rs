@@ -16,6 +16,7 @@ use revenium_migrations::log_v1::{self as v1, ChunkKind, Note, Notes, SegmentHea
 use crate::checkpoint;
 use crate::chunk::{self, Chain, ChunkAt};
 use crate::dedup::{Dedup, identity};
+use crate::file::LogFile;
 use crate::options::Options;
 use crate::progress::{self, Progress};
 use crate::scan::{self, FIRST_CHUNK, Step, Until};
@@ -104,7 +105,9 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     let read = io_error("read the log in", dir);
     let (mut watermark, mark) =
         Watermark::open(dir, options.tap.clone()).map_err(io_error("open the watermark in", dir))?;
-    let found = segment::list(dir, options.tap.as_ref()).map_err(io_error("list the log in", dir))?;
+    let open = |path: &Path| LogFile::open(path, false, options.tap.clone());
+    let found = segment::remove_leftovers(dir).and_then(|()| segment::list(dir, open));
+    let found = found.map_err(io_error("list the log in", dir))?;
     let highest = found.last().map_or(0, |s| s.ordinal).max(mark.map_or(0, |m| m.end.ordinal));
     let (live, prepared) = classify(found, mark, dir)?;
     let mut prepared = usable(prepared, options.segment_bytes, dir)?;
@@ -179,13 +182,25 @@ pub(crate) fn recover(options: &Options) -> Result<Recovered, OpenError> {
     })
 }
 
-fn io_error(what: &str, path: &Path) -> impl Fn(io::Error) -> OpenError + use<> {
+pub(crate) fn io_error(what: &str, path: &Path) -> impl Fn(io::Error) -> OpenError + use<> {
     let what = format!("{what} {}", path.display());
     move |source| OpenError::Io { what: what.clone(), source }
 }
 
 /// One opener at a time; the lock goes with the process.
 fn take_lock(dir: &Path) -> Result<File, OpenError> {
+    let mut file = hold(dir)?;
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| write!(file, "process {}", std::process::id()));
+    // A full disk keeps nobody from opening the store; the holder is just not named then.
+    drop(written);
+    Ok(file)
+}
+
+/// The lock, without a word of who holds it.
+pub(crate) fn hold(dir: &Path) -> Result<File, OpenError> {
     let failed = io_error("lock the store", dir);
     let mut file = OpenOptions::new()
         .read(true)
@@ -196,28 +211,25 @@ fn take_lock(dir: &Path) -> Result<File, OpenError> {
         .open(dir.join("lock"))
         .map_err(&failed)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
+        Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             let holder = if holder.is_empty() { "another process".into() } else { holder };
-            return Err(OpenError::Locked { dir: dir.to_path_buf(), holder });
+            Err(OpenError::Locked { dir: dir.to_path_buf(), holder })
         }
-        Err(e) => return Err(failed(e.into())),
+        Err(e) => Err(failed(e.into())),
     }
-    let written = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| write!(file, "process {}", std::process::id()));
-    // A full disk keeps nobody from opening the store; the holder is just not named then.
-    drop(written);
-    Ok(file)
 }
 
-type Live = Vec<(Segment, Option<SegmentHeader>)>;
+pub(crate) type Live = Vec<(Segment, Option<SegmentHeader>)>;
 
 /// Segments with content, by ordinal, and prepared ones.
-fn classify(found: Vec<Segment>, mark: Option<Mark>, dir: &Path) -> Result<(Live, Vec<Segment>), OpenError> {
+pub(crate) fn classify(
+    found: Vec<Segment>,
+    mark: Option<Mark>,
+    dir: &Path,
+) -> Result<(Live, Vec<Segment>), OpenError> {
     let read = io_error("read the log in", dir);
     let mut live = Vec::new();
     let mut headless = Vec::new();
@@ -271,7 +283,7 @@ fn usable(prepared: Vec<Segment>, segment_bytes: u64, dir: &Path) -> Result<Vec<
 }
 
 /// How far each segment counts: the next one's header says where the log left it.
-fn list(live: Live, mark: Option<Mark>) -> Table {
+pub(crate) fn list(live: Live, mark: Option<Mark>) -> Table {
     let mut table = Table::default();
     let mut after: Option<SegmentHeader> = None;
     let mut is_last = true;
@@ -307,15 +319,7 @@ fn walk(
     opening.begin(2 * table.segments.values().map(progress::bytes_of).sum::<u64>());
     let latest = checkpoint::latest(table.segments.values().rev().cloned(), |bytes| opening.pass(bytes))?;
     let covered = latest.as_ref().map_or_else(Pos::default, |found| found.at);
-    table.vanished = checkpoint::vanished(table, latest.as_ref())?;
-    for (ordinal, end) in latest.map(|found| found.checkpoint.segments).unwrap_or_default() {
-        if let Some(listed) = table.segments.get_mut(&ordinal)
-            && listed.until == Until::Unknown
-            && end > 0
-        {
-            listed.until = Until::Sealed(end);
-        }
-    }
+    checkpoint::heed(table, latest.as_ref())?;
     let oldest_kept = table.segments.keys().rev().nth(options.kept_segments + 1).copied().unwrap_or_default();
     // A chunk whose keys are too old to be remembered, and whose numbers the checkpoint knows.
     let keys_from = mark.map_or(0, |m| m.next_seq.saturating_sub(options.recent_keys_max as u64));
@@ -326,10 +330,8 @@ fn walk(
     opening.expect(newest().map(progress::bytes_of).sum());
     for listed in newest() {
         end = Pos { ordinal: listed.segment.ordinal, offset: FIRST_CHUNK };
-        if let Begins::With(header) = listed.segment.begins()? {
-            // The segment before this one may be gone; its header knows the link all the same.
-            chain = Some(Chain { next_seq: header.first_seq, crc: header.prev_crc });
-        }
+        // The segment before this one may be gone; its header knows the link all the same.
+        chain = listed.segment.link()?.or(chain);
         loop {
             let before = end.offset;
             match scan::step(&listed.segment, end.offset, listed.until, chain)? {

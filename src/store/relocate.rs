@@ -186,12 +186,24 @@ fn lose_hole(maintainer: &Maintainer, listed: &Listed, from: u64, to: u64) -> Op
     let shared = &maintainer.shared;
     let ordinal = listed.segment.ordinal;
     restate::met(shared, &listed.segment, from, to);
+    let knows = |index: &Index| index.has_followed(ordinal) && index.at() >= maintainer.moved_to;
+    lose_within(shared, Pos { ordinal, offset: from }, to, knows)
+}
+
+/// Loses what lies from `at` to `to` of that segment, as an index says that `knows` enough.
+pub(crate) fn lose_within(
+    shared: &Shared,
+    at: Pos,
+    to: u64,
+    knows: impl FnOnce(&Index) -> bool,
+) -> Option<()> {
     let lost = {
         let guard = lock(&shared.index);
-        let index = guard.as_ref().filter(|i| i.has_followed(ordinal) && i.at() >= maintainer.moved_to)?;
-        index.records_where(|at| at.ordinal == ordinal && (from..to).contains(&at.offset)).ok()?
+        let index = guard.as_ref().filter(|index| knows(index))?;
+        let is_within = |p: Pos| p.ordinal == at.ordinal && (at.offset..to).contains(&p.offset);
+        index.records_where(is_within).ok()?
     };
-    note_lost(shared, Pos { ordinal, offset: from }, lost);
+    note_lost(shared, at, lost);
     Some(())
 }
 

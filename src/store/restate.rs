@@ -23,7 +23,7 @@ use crate::quarantine;
 use crate::ranges::Ranges;
 use crate::retire;
 use crate::scan::{self, FIRST_CHUNK, Step};
-use crate::segment::{Begins, Pos, Segment};
+use crate::segment::{Pos, Segment};
 use crate::shared::{Listed, Shared, get, lock};
 use crate::types::Seq;
 
@@ -138,7 +138,7 @@ impl Begun {
             let Some(listed) = shared.listed(ordinal) else { continue };
             if before.is_none_or(|before| ordinal != before + 1) {
                 // Those between were retired.
-                chain = link(&listed.segment)?;
+                chain = listed.segment.link().map_err(Doubt::Log)?;
             }
             before = Some(ordinal);
             let mut at = Pos { ordinal, offset: FIRST_CHUNK };
@@ -292,11 +292,4 @@ fn lanes_of(records: &Records) -> Result<Vec<LaneName>, Doubt> {
         Ok(LaneName { profile, route })
     };
     of_each.into_iter().map(lane).collect()
-}
-
-fn link(segment: &Segment) -> Result<Option<Chain>, Doubt> {
-    Ok(match segment.begins().map_err(Doubt::Log)? {
-        Begins::With(header) => Some(Chain { next_seq: header.first_seq, crc: header.prev_crc }),
-        Begins::TooNew(_) | Begins::WithoutHeader => None,
-    })
 }

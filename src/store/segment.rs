@@ -6,12 +6,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use revenium_migrations::log_v1::{NotAHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
 
+use crate::chunk::Chain;
 use crate::file::LogFile;
-use crate::options::{Options, Tap};
+use crate::options::Options;
 
 /// A place in the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,11 +37,6 @@ pub(crate) enum Begins {
 }
 
 impl Segment {
-    fn open(path: &Path, ordinal: u64, id: u64, tap: Option<&Arc<dyn Tap>>) -> io::Result<Self> {
-        let file = LogFile::open(path, false, tap.cloned())?;
-        Ok(Self { ordinal, id, bytes: file.bytes()?, file })
-    }
-
     pub(crate) fn begins(&self) -> io::Result<Begins> {
         let mut b = [0; SEGMENT_HEADER_BYTES];
         self.file.read_at(&mut b, 0)?;
@@ -49,6 +44,14 @@ impl Segment {
             Ok(h) if h.ordinal == self.ordinal && h.id == self.id => Begins::With(h),
             Err(NotAHeader::TooNew(format)) => Begins::TooNew(format),
             _ => Begins::WithoutHeader,
+        })
+    }
+
+    /// How the chain of chunks stood where the log came to this segment, if its header is there to say so.
+    pub(crate) fn link(&self) -> io::Result<Option<Chain>> {
+        Ok(match self.begins()? {
+            Begins::With(header) => Some(Chain { next_seq: header.first_seq, crc: header.prev_crc }),
+            Begins::TooNew(_) | Begins::WithoutHeader => None,
         })
     }
 }
@@ -69,21 +72,28 @@ fn random_id() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().0
 }
 
-/// Every segment file of `dir`, prepared ones included, by ordinal. Leftovers of an interrupted
-/// preparation are removed.
-pub(crate) fn list(dir: &Path, tap: Option<&Arc<dyn Tap>>) -> io::Result<Vec<Segment>> {
+/// Every segment file of `dir`, prepared ones included, by ordinal.
+pub(crate) fn list(dir: &Path, open: impl Fn(&Path) -> io::Result<LogFile>) -> io::Result<Vec<Segment>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        let Some(file_name) = path.file_name().and_then(|n| n.to_str()) else { continue };
-        if file_name.starts_with("tmp-") {
-            std::fs::remove_file(&path)?;
-        } else if let Some((ordinal, id)) = parse_name(file_name) {
-            found.push(Segment::open(&path, ordinal, id, tap)?);
-        }
+        let Some((ordinal, id)) = path.file_name().and_then(|n| parse_name(n.to_str()?)) else { continue };
+        let file = open(&path)?;
+        found.push(Segment { ordinal, id, bytes: file.bytes()?, file });
     }
     found.sort_by_key(|s| s.ordinal);
     Ok(found)
+}
+
+/// Removes what an interrupted preparation left in `dir`.
+pub(crate) fn remove_leftovers(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with("tmp-")) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes and flushes a file of a segment's size, not yet part of the log.

@@ -21,11 +21,12 @@ use crate::recover::{OpenError, put_state, recover};
 use crate::segment::Pos;
 use crate::shared::{INBOX_PERMITS, Pending, Shared, get, lock};
 use crate::stats::{LaneStats, QueueStats};
+use crate::survey::{Inspection, LaneBooks, Place, SurveyError};
 use crate::types::{
     Appended, DEAD_WORDS_BYTES_MAX, DeadLetter, DeadNote, End, Lane, NewRecord, PROFILE_BYTES_MAX, Record,
     Seq, Settlement,
 };
-use crate::{chunk, indexer, progress, quarantine};
+use crate::{chunk, indexer, progress, quarantine, repair};
 
 /// Bytes of a value kept by [`Store::put_state`].
 pub const STATE_BYTES_MAX: usize = 4096;
@@ -282,6 +283,24 @@ impl Store {
     /// [`ReadError`], when the index cannot be asked.
     pub fn waiting_before(&self, before: Seq) -> Result<Vec<(Lane, u64)>, ReadError> {
         claim::waiting_before(&self.inner.shared, before)
+    }
+
+    /// The counts that this process keeps, by lane, and up to where in the log they count: for who counts the
+    /// log itself and compares.
+    ///
+    /// # Errors
+    /// [`ReadError`], when the index cannot be asked.
+    pub fn books(&self) -> Result<(Place, Vec<LaneBooks>), ReadError> {
+        claim::books(&self.inner.shared)
+    }
+
+    /// Looks at all of the log, keeps what is damaged, and counts what cannot be read as lost. Call it when
+    /// [`Store::wait_settled`] was true, and close the store after it: that says again what the damage took.
+    ///
+    /// # Errors
+    /// [`SurveyError`], when the log cannot be read; nothing was lost then.
+    pub fn meet_damage(&self) -> Result<Inspection, SurveyError> {
+        repair::meet(&self.inner.shared)
     }
 
     /// Every lane that ever held a record, with its counts.

@@ -8,10 +8,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::chunk::Chain;
 use crate::file::LogFile;
 use crate::options::Tap;
 use crate::segment::Pos;
 
+const NAME: &str = "watermark";
 const SLOT_BYTES: usize = 64;
 const MAGIC: [u8; 8] = *b"RVWMARK1";
 
@@ -26,6 +28,13 @@ pub(crate) struct Mark {
     pub(crate) crc: u32,
 }
 
+impl Mark {
+    /// The last acknowledged chunk.
+    pub(crate) fn chain(self) -> Chain {
+        Chain { next_seq: self.next_seq, crc: self.crc }
+    }
+}
+
 pub(crate) struct Watermark {
     file: LogFile,
     turn: u64,
@@ -34,12 +43,19 @@ pub(crate) struct Watermark {
 impl Watermark {
     /// Opens the file in `dir`, made if absent, and gives what it last said.
     pub(crate) fn open(dir: &Path, tap: Option<Arc<dyn Tap>>) -> io::Result<(Self, Option<Mark>)> {
-        let file = LogFile::open(&dir.join("watermark"), true, tap)?;
-        let mut bytes = [0; 2 * SLOT_BYTES];
-        file.read_at(&mut bytes, 0)?;
-        let newest = bytes.chunks(SLOT_BYTES).filter_map(decode).max_by_key(|(turn, _)| *turn);
+        let file = LogFile::open(&dir.join(NAME), true, tap)?;
+        let newest = newest(&file)?;
         let turn = newest.map_or(0, |(turn, _)| turn + 1);
         Ok((Self { file, turn }, newest.map(|(_, mark)| mark)))
+    }
+
+    /// What the file in `dir` says, without making one.
+    pub(crate) fn look(dir: &Path) -> io::Result<Option<Mark>> {
+        match LogFile::open_to_read(&dir.join(NAME)) {
+            Ok(file) => Ok(newest(&file)?.map(|(_, mark)| mark)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(crate) fn write(&mut self, mark: Mark) -> io::Result<()> {
@@ -52,6 +68,12 @@ impl Watermark {
     pub(crate) fn flush(&self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+fn newest(file: &LogFile) -> io::Result<Option<(u64, Mark)>> {
+    let mut bytes = [0; 2 * SLOT_BYTES];
+    file.read_at(&mut bytes, 0)?;
+    Ok(bytes.chunks(SLOT_BYTES).filter_map(decode).max_by_key(|(turn, _)| *turn))
 }
 
 fn encode(turn: u64, mark: Mark) -> [u8; SLOT_BYTES] {

@@ -2,8 +2,11 @@
 
 mod command;
 mod doctor;
+mod log;
 mod prometheus;
+mod reconcile;
 mod running;
+mod stored;
 #[path = "../support/mod.rs"]
 mod support;
 mod watch;

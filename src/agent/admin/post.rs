@@ -38,8 +38,10 @@ where
             Ok(request) => tell(desk.flush(request).await),
             Err(error) => refuse(error),
         },
+        "/books" => tell(desk.books().await),
         _ => {
-            let message = format!("nothing is posted to {path}; there are /letters, /claims and /flush");
+            let message =
+                format!("nothing is posted to {path}; there are /letters, /claims, /flush and /books");
             problem(StatusCode::NOT_FOUND, &invalid(message).into())
         }
     }

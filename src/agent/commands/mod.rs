@@ -7,8 +7,10 @@ pub mod doctor;
 pub mod exec;
 pub mod flush;
 pub mod gateway;
+pub mod log;
 pub mod man;
 pub mod profile;
+pub mod reconcile;
 pub mod run;
 pub mod sandbox;
 pub mod send;
@@ -17,11 +19,14 @@ pub mod start;
 pub mod status;
 mod upstream;
 
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use crate::admin::{self, AskError, Status};
 use crate::cli::{self, ConfigArgs, ListenArgs};
@@ -56,6 +61,66 @@ fn data_dir(config: &ConfigArgs) -> Result<PathBuf, Failure> {
         // Or whoever asks has no home.
         _ => located(Surroundings::of_agent(config.config.as_deref())),
     }
+}
+
+/// The log that some arguments mean.
+struct LogPlace {
+    /// Its folder.
+    log: PathBuf,
+    data_dir: PathBuf,
+    around: Surroundings,
+}
+
+impl LogPlace {
+    /// Whether or not an agent runs: the user's own log if there is one, else the machine's.
+    fn of(config: &ConfigArgs) -> Result<Self, Failure> {
+        let flags = cli::flags(config, &ListenArgs::default());
+        let located = |around: Surroundings| {
+            let data_dir = Config::locate_data_dir(&flags, &around);
+            let data_dir = data_dir.or_exit(Exit::Config, "the configuration cannot be used")?;
+            Ok(Self { log: data_dir.join(run::LOG_DIR), data_dir, around })
+        };
+        match located(Surroundings::of_process()) {
+            Ok(own) if own.log.exists() => Ok(own),
+            // Or whoever asks has no home.
+            _ => located(Surroundings::of_agent(config.config.as_deref())),
+        }
+    }
+}
+
+/// Ranges of (first, first after) for people, not too many of them.
+fn ranges(ranges: &[(u64, u64)]) -> String {
+    const SHOWN_MAX: usize = 20;
+    let one = |(first, after): &(u64, u64)| match after - first {
+        1 => first.to_string(),
+        _ => format!("{first}-{}", after - 1),
+    };
+    let shown: Vec<String> = ranges.iter().take(SHOWN_MAX).map(one).collect();
+    let more = if ranges.len() > SHOWN_MAX { ", …" } else { "" };
+    shown.join(", ") + more
+}
+
+/// `1 event`, `2 events`.
+fn count(n: u64, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
+/// RFC 3339 in UTC, to the second.
+fn time(ms: u64) -> String {
+    let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| ms.to_string(), |at| at.to_string())
+}
+
+/// A body as the object that it is; what is no JSON, for whatever reason, is a text.
+fn as_object(body: &str) -> serde_json::Result<Box<RawValue>> {
+    let text = || serde_json::to_string(body).and_then(RawValue::from_string);
+    RawValue::from_string(revenium_event::compact(body)).or_else(|_| text())
+}
+
+/// A new file that only its owner can read.
+fn create_private(path: &Path) -> Result<File, Failure> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.or_exit(Exit::Io, format_args!("cannot make {}; it must not be there yet", path.display()))
 }
 
 /// How the agent on `data_dir` does.

@@ -1,6 +1,7 @@
 //! What is asked and answered, as JSON between the agent and its commands.
 
 use revenium_event::Kind;
+use revenium_store::{LaneBooks, Place};
 use serde::{Deserialize, Serialize};
 
 use super::{Filter, Trouble};
@@ -204,6 +205,61 @@ pub struct Waits {
     pub kind: String,
     /// How many.
     pub events: u64,
+}
+
+/// The counts that the agent keeps, up to a place of its log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BooksAnswer {
+    /// All before it is counted, nothing behind it.
+    pub place: Place,
+    /// By profile and kind.
+    pub lanes: Vec<LaneCounts>,
+}
+
+/// What became of the events of one profile and kind: received is the sum of the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LaneCounts {
+    /// Which profile; none of what damage took without a trace of it.
+    pub profile: String,
+    /// Which kind.
+    pub kind: String,
+    /// Stored.
+    pub received: u64,
+    /// Confirmed by Revenium.
+    pub delivered: u64,
+    /// Still to be delivered.
+    pub waiting: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Given up by a person.
+    pub discarded: u64,
+    /// Destroyed by damage.
+    pub lost: u64,
+}
+
+impl LaneCounts {
+    /// As they are told.
+    pub fn of(books: &LaneBooks) -> Self {
+        let LaneBooks { lane, waiting, ledger } = books;
+        Self {
+            profile: lane.profile.to_string(),
+            kind: Kind::from_code(lane.route).map_or("other", Kind::name).to_owned(),
+            received: ledger.received,
+            delivered: ledger.delivered,
+            waiting: *waiting,
+            dead: ledger.dead,
+            discarded: ledger.discarded,
+            lost: ledger.lost,
+        }
+    }
+
+    /// What the numbers are called.
+    pub const NAMES: [&str; 6] = ["received", "delivered", "waiting", "dead", "discarded", "lost"];
+
+    /// In the order of their names.
+    pub const fn numbers(&self) -> [u64; 6] {
+        [self.received, self.delivered, self.waiting, self.dead, self.discarded, self.lost]
+    }
 }
 
 /// A claim that is durable.

@@ -5,6 +5,7 @@
 //! asker still listens: so no letter is looked at while it is being retried, and none is sent twice.
 
 mod api;
+mod books;
 mod claims;
 mod error;
 mod filter;
@@ -19,7 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use api::{
-    Answer, Claimed, Done, Failed, FlushAnswer, FlushRequest, Letter, LettersRequest, Page, Waits, Warned,
+    Answer, BooksAnswer, Claimed, Done, Failed, FlushAnswer, FlushRequest, LaneCounts, Letter,
+    LettersRequest, Page, Waits, Warned,
 };
 pub use claims::{CLAIMS_MAX, ClaimMap, ClaimRequest, Claims, is_unknown_key};
 pub use error::{DeskError, Trouble};
@@ -75,6 +77,11 @@ impl Desk {
     /// Says what still waits of what was durable when it was first asked.
     pub async fn flush(&self, request: FlushRequest) -> Result<FlushAnswer, DeskError> {
         self.blocking(move |desk| flush::look(&desk.store, &request)).await
+    }
+
+    /// Says what it counts of each profile and kind.
+    pub async fn books(&self) -> Result<BooksAnswer, DeskError> {
+        self.blocking(move |desk| books::look(&desk.store)).await
     }
 
     async fn blocking<T: Send + 'static>(

@@ -20,6 +20,7 @@ use revenium_migrations::log_v1::{self as v1, Counts, LaneName};
 use crate::chunk::Chain;
 use crate::segment::Pos;
 use crate::stats::Ledger;
+use crate::survey::Place;
 use crate::types::{End, POSTPONED_MS_MAX, Seq};
 use schema::{DeadEntry, Delay, Entry, Meta, SegmentEntry};
 
@@ -114,6 +115,12 @@ impl Index {
     /// Link to the last applied chunk, if the next one should have it.
     pub(crate) fn chain(&self) -> Option<Chain> {
         self.linked.then_some(Chain { next_seq: self.meta.next_seq, crc: self.meta.crc })
+    }
+
+    /// How far it has followed.
+    pub(crate) fn place(&self) -> Place {
+        let Meta { ordinal, offset, next_seq, crc, .. } = self.meta;
+        Place { ordinal, offset, next_seq, crc: self.linked.then_some(crc) }
     }
 
     /// Above every number that it has met.

@@ -17,7 +17,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use revenium_store::{Appended, DeadNote, End, NewRecord, ProducerId, Record, Seq, Settlement, Store};
+use revenium_store::{
+    Appended, Books, DeadNote, End, Fate, LaneBooks, Ledger, NewRecord, ProducerId, Record, Seq, Settlement,
+    Store, SurveyError, export,
+};
 use support::{CrashDisk, append, fast_dir, lane, newest_index, record, small, text};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -461,8 +464,50 @@ impl World {
             let ended = l.delivered + stats.waiting + l.dead + l.discarded;
             assert_eq!(l.received, ended, "the ledger of one lane: {stats:#?}");
         }
+        self.check_books();
+        self.check_export(&seen);
         for seq in claimed {
             self.store().settle(seq, Settlement::Released);
+        }
+    }
+
+    /// Counted by reading the log, beside the store that writes it, the books are what the index says.
+    fn check_books(&self) {
+        for _ in 0..100 {
+            let (place, mut counted) = self.store().books().unwrap();
+            let read = match Books::of_log(self.dir.path(), Some(&place)) {
+                Err(SurveyError::Restless) => continue,
+                read => read.unwrap(),
+            };
+            if !read.missing_segments.is_empty() {
+                continue; // retired since
+            }
+            let held = |lane: &LaneBooks| lane.waiting > 0 || lane.ledger != Ledger::default();
+            counted.retain(held);
+            counted.sort_by(|a, b| a.lane.cmp(&b.lane));
+            let of_log: Vec<LaneBooks> = read.lanes.iter().filter(|lane| held(lane)).cloned().collect();
+            assert_eq!((of_log, read.imbalance(), &read.missing), (counted, 0, &vec![]), "at {place:?}");
+            return;
+        }
+        panic!("the log never rests");
+    }
+
+    /// What is handed out of the log is each record once, and what waits and what is dead is among it.
+    fn check_export(&self, seen: &BTreeMap<String, State>) {
+        let mut fates = BTreeMap::new();
+        let take = |record: &Record, fate| {
+            self.check_record(record);
+            assert_eq!(fates.insert(text(record), fate), None, "{} is handed out twice", text(record));
+            Ok(())
+        };
+        export(self.dir.path(), take).unwrap();
+        for (body, state) in seen {
+            let fate = if *state == State::Dead { Fate::Dead } else { Fate::Waiting };
+            assert_eq!(fates.get(body), Some(&fate), "{body}");
+        }
+        for (body, fate) in &fates {
+            let is_over = !matches!(fate, Fate::Waiting | Fate::Dead);
+            assert_eq!(is_over, !seen.contains_key(body), "{body} is {fate:?}");
         }
     }
 

@@ -1,13 +1,10 @@
 //! `dlq export`.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 use super::shown::Shown;
 use super::{Agent, ExportArgs, letters, pages, tell};
-use crate::commands::print;
+use crate::commands::{create_private, print};
 use crate::desk::{LettersRequest, Page};
 use crate::exit::{Exit, Failure, OrExit};
 
@@ -18,7 +15,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
         eprintln!("exported: {} with all that is in their events, credentials included", letters(count));
         return Ok(Exit::Ok);
     };
-    let mut file = create(path)?;
+    let mut file = create_private(path)?;
     let cannot = format!("cannot write {}", path.display());
     let written =
         each_line(&agent, args, |lines| file.write_all(lines.as_bytes()).or_exit(Exit::Io, &cannot))
@@ -31,12 +28,6 @@ pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
         letters(count)
     );
     Ok(Exit::Ok)
-}
-
-/// A new file that only its owner can read.
-fn create(path: &Path) -> Result<File, Failure> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.or_exit(Exit::Io, format_args!("cannot make {}; it must not be there yet", path.display()))
 }
 
 fn each_line(

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Agent, ListArgs, ShowArgs, pages};
-use crate::commands::{plain, print};
+use crate::commands::{as_object, plain, print, time};
 use crate::desk::{Letter, LettersRequest, Page};
 use crate::exit::{Exit, Failure, OrExit};
 
@@ -101,12 +101,6 @@ fn reason(letter: &Letter) -> String {
     format!("{}{status}{doubt}", letter.reason)
 }
 
-/// RFC 3339 in UTC, to the second.
-pub(super) fn time(ms: u64) -> String {
-    let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| ms.to_string(), |at| at.to_string())
-}
-
 /// A letter as a line of JSON: times as text, the body, if there is one, as the object that it is.
 pub(super) fn line(letter: &Letter) -> Result<String, Failure> {
     #[derive(Serialize)]
@@ -124,11 +118,7 @@ pub(super) fn line(letter: &Letter) -> Result<String, Failure> {
         #[serde(skip_serializing_if = "Option::is_none")]
         body: Option<Box<RawValue>>,
     }
-    let body = letter.body.as_deref().map(|body| {
-        // What is no JSON, for whatever reason, is a text.
-        let text = || serde_json::to_string(body).and_then(RawValue::from_string);
-        RawValue::from_string(revenium_event::compact(body)).or_else(|_| text())
-    });
+    let body = letter.body.as_deref().map(as_object);
     let line = Line {
         seq: letter.seq,
         profile: &letter.profile,

@@ -22,7 +22,9 @@ use crate::logging;
 use crate::signals::StopSignals;
 use crate::systemd::{Service, Sockets};
 use crate::tasks::{Deadlines, TaskError, Tasks};
-pub(crate) use parts::{FOLDERS, SPOOL_QUARANTINE, gateway_seen, gateway_settings, provider};
+pub(crate) use parts::{
+    FOLDERS, LOG_DIR, SPOOL_QUARANTINE, gateway_seen, gateway_settings, log_options, provider,
+};
 pub(crate) use per_user::{Card, LOG, open_log};
 pub use ready::Ready;
 pub use shell::Shell;

@@ -37,6 +37,9 @@ pub(super) const NAMES: [&str; 5] = [log::LOG, log::INDEX, intake::SOCKET, relay
 /// Where bad lines of spool files are kept, in the data directory.
 pub(crate) use spool::QUARANTINE as SPOOL_QUARANTINE;
 
+/// Where the log is, in the data directory.
+pub(crate) use log::{DIR as LOG_DIR, options as log_options};
+
 /// Where keys are kept that clients hand over, in the data directory.
 const KEYS: &str = "keys";
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use revenium_migrations::log_v1::{CHUNK_HEADER_BYTES, ChunkHeader, ChunkKind, crc_seed};
-use revenium_store::{Appended, DeadNote, End, Options, Record, Seq, Settlement, Store};
+use revenium_store::{Appended, Books, DeadNote, End, Inspection, Options, Record, Seq, Settlement, Store};
 
 use super::damage::Damage;
 use super::support::{append, fast_dir, lane, newest_index, record, remove_index, small, text};
@@ -111,6 +111,9 @@ impl Specimen {
     }
 
     fn judge(&self, damage: &Damage, dir: &Path) -> Result<(), String> {
+        // What vanished behind the agent's back is missing in the books before it notices.
+        let books = Books::of_log(dir, None).map_err(|e| format!("the books cannot be read: {e}"))?;
+        let inspection = Inspection::of_log(dir).map_err(|e| format!("it cannot be inspected: {e}"))?;
         let store = open(dir)?;
         let held = holds(&store, &self.bodies)?;
         let lost = counted(&store)?;
@@ -140,9 +143,19 @@ impl Specimen {
         if !missing.is_empty() && leaves_bytes && evidence == 0 {
             return Err("no evidence is kept".into());
         }
+        if !missing.is_empty() && inspection.damage.is_empty() {
+            return Err(format!("said to be whole without {missing:?}"));
+        }
+        if !missing.is_empty() && books.balance() {
+            return Err(format!("the books balance without {missing:?}: {books:#?}"));
+        }
         goes_on(&store, &self.bodies)?;
         store.close();
         drop(store);
+        let books = Books::of_log(dir, None).map_err(|e| format!("the books cannot be read: {e}"))?;
+        if !books.balance() {
+            return Err(format!("what was counted does not balance: {books:#?}"));
+        }
         // The next open says the same, and so does an index that is made anew.
         for made_anew in [false, true] {
             if made_anew {

@@ -23,7 +23,7 @@ pub(super) const LOG: &str = "log";
 pub(super) const INDEX: &str = "index";
 
 /// The log's folder in the data directory.
-pub(super) const DIR: &str = "store";
+pub(crate) const DIR: &str = "store";
 
 /// How often the index is looked at until it has followed the log, and after.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -58,7 +58,8 @@ pub(super) async fn open(shell: &Shell, tasks: &mut Tasks) -> Result<Arc<Store>,
     Ok(store)
 }
 
-fn options(config: &Config) -> Options {
+/// How the log of this configuration is laid out and bounded.
+pub(crate) fn options(config: &Config) -> Options {
     let store = &config.store;
     let profile_bytes_max = store.profile_capacity_bytes;
     Options {
