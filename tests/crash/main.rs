@@ -21,6 +21,7 @@ mod agent;
 mod caller;
 mod dice;
 mod event;
+mod fault;
 mod keeper;
 mod look;
 mod oracle;
