@@ -32,6 +32,7 @@ const OF_SOCKETS: [&str; 3] = ["sendto", "writev", "connect"];
 pub(crate) enum Of {
     Oldest,
     Written,
+    Next,
     Watermark,
 }
 
@@ -127,12 +128,13 @@ impl Strike {
 }
 
 impl Of {
-    const ALL: [Self; 3] = [Self::Oldest, Self::Written, Self::Watermark];
+    const ALL: [Self; 4] = [Self::Oldest, Self::Written, Self::Next, Self::Watermark];
 
     fn name(self) -> &'static str {
         match self {
             Self::Oldest => "oldest",
             Self::Written => "written",
+            Self::Next => "next",
             Self::Watermark => "watermark",
         }
     }
@@ -142,6 +144,7 @@ impl Of {
         match self {
             Self::Oldest => "seg-0000000000000001-",
             Self::Written => "seg-0000000000000002-",
+            Self::Next => "seg-0000000000000003-",
             Self::Watermark => "watermark",
         }
     }
@@ -162,7 +165,8 @@ pub(crate) fn every(map: &[(bool, Trace)], whats: &[What], dice: &mut Dice) -> V
             }
         }
     }
-    let strikes: Vec<Strike> = all.iter().map(|case| case.strike).collect();
+    let strikes = all.iter().filter(|case| case.expected != Place::Other);
+    let strikes: Vec<Strike> = strikes.map(|case| case.strike).collect();
     let last = strikes.len() as u64 - 1;
     for case in all.iter_mut().filter(|case| case.what == What::Kill) {
         let then = strikes[usize::try_from(dice.between(0..=last)).expect("is small")];

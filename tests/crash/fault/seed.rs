@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use revenium_agent::sandbox::{Script, Step};
 use uuid::Uuid;
 
 use crate::dice::Dice;
@@ -20,8 +21,8 @@ use crate::support::{Home, KEY, OTHER_KEY, Sandbox, names};
 pub(crate) const STORE: &str = "store.capacity_bytes = \"64MiB\"\nstore.free_reserve_bytes = \"1MiB\"\n";
 /// Events of this size fill a segment with two dozen of them.
 pub(crate) const BULK_BYTES: usize = 900_000;
-/// What the stand-in refuses for good, first of all.
-const REFUSED: &str = r#"{"steps":[{"fault":{"kind":"422"},"times":2}]}"#;
+/// What the stand-in refuses for good: of the log that cases begin with, and now and then in each case.
+const REFUSED: [&[u64]; 2] = [&[0, 0], &[0, 10, 10, 10, 10]];
 /// In the first segment: few enough of all its events that those that are left of it are moved.
 const WAITING: u64 = 12;
 const SMALL: u64 = 40;
@@ -40,7 +41,7 @@ pub(crate) struct Seed {
 impl Seed {
     pub(crate) fn make(dice: &mut Dice) -> Self {
         let home = in_memory();
-        let sandbox = upstream(&home);
+        let sandbox = upstream(&home, REFUSED[0]);
         home.deliver_to(&sandbox, &format!("{STORE}profiles.other.url = \"{}\"\n", sandbox.url()));
         let stage = Arc::new(Stage::new(3));
         let start = |(who, (name, profile, filler_bytes))| {
@@ -79,7 +80,7 @@ impl Seed {
         let home = in_memory();
         copy_dir(&self.home.path("data"), &home.path("data"));
         home.write("other", OTHER_KEY);
-        let sandbox = upstream(&home);
+        let sandbox = upstream(&home, REFUSED[1]);
         (home, sandbox)
     }
 }
@@ -105,9 +106,13 @@ fn in_memory() -> Home {
     if memory.is_dir() { Home::new_in(memory) } else { Home::new() }
 }
 
-fn upstream(home: &Home) -> Sandbox {
+/// A stand-in that refuses a record for good after each of so many attempts.
+fn upstream(home: &Home, refused: &[u64]) -> Sandbox {
+    let after = |attempts: &u64| [Step::times(*attempts, "none"), Step::times(1, "422")];
+    let script = Script::steps(refused.iter().flat_map(after).collect());
+    let script = serde_json::to_string(&script).expect("is JSON");
     let keys = [format!("{KEY}=default"), format!("{OTHER_KEY}=other")];
-    let args = ["--key", &keys[0], "--key", &keys[1], "--rate-limit", "0", "--fault-script", REFUSED];
+    let args = ["--key", &keys[0], "--key", &keys[1], "--rate-limit", "0", "--fault-script", &script];
     Sandbox::start(&home.path("journal"), &args)
 }
 
