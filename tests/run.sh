@@ -8,12 +8,14 @@
 #   REVENIUM_MODEL_CASES   orders of operations that the store is compared with its model in
 #   REVENIUM_CRASH_ROUNDS  kills of the real binary, at random moments, under load
 #   REVENIUM_FUZZ_SECONDS  how long each parser is tried
+#   REVENIUM_FAULT_ROUNDS  calls of the system that it is killed at, and as many that fail
 #   REVENIUM_BENCH         quick: see that each benchmark runs; full: medians that hold
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
 export REVENIUM_MODEL_CASES="${REVENIUM_MODEL_CASES:-2000}"
 export REVENIUM_CRASH_ROUNDS="${REVENIUM_CRASH_ROUNDS:-120}"
+export REVENIUM_FAULT_ROUNDS="${REVENIUM_FAULT_ROUNDS:-40}"
 export REVENIUM_POWER_ROUNDS="${REVENIUM_POWER_ROUNDS:-250}"
 export REVENIUM_BENCH="${REVENIUM_BENCH:-quick}"
 export RUSTDOCFLAGS="${RUSTDOCFLAGS:--D warnings}"
@@ -139,8 +141,9 @@ need prometheus prometheus
 need nc netcat-openbsd
 need curl curl
 need faketime faketime
-# tests/systemd boots a machine with it, and holds a thread of the agent with strace.
+# tests/systemd boots a machine with it.
 need systemd-nspawn systemd-container
+# tests/crash strikes calls of the system with it, tests/end_to_end and tests/systemd slow them down.
 need strace strace
 # ops/release.sh and tests/release look at what is released with them.
 need readelf binutils

@@ -40,7 +40,7 @@ mod restate;
 mod retire;
 mod scan;
 #[cfg(all(test, shuttle))]
-mod schedule;
+mod schedule_tests;
 mod segment;
 mod shared;
 mod space;

@@ -1,6 +1,6 @@
 //! A value that threads wait for: all that the store's threads wait for goes through here.
 //!
-//! Built with `--cfg shuttle`, the waiting is the scheduler's of a test (`schedule`), which tries the orders that
+//! Built with `--cfg shuttle`, the waiting is the scheduler's of a test (`schedule_tests`), which tries the orders that
 //! threads may take turns in.
 
 use std::sync::PoisonError;

@@ -30,6 +30,8 @@ pub(crate) struct Source {
     /// As the account that the stand-in knows by its key.
     pub(crate) profile: &'static str,
     pub(crate) seed: u64,
+    /// Of what each event is filled with, in bytes; 0: what chance gives.
+    pub(crate) filler_bytes: usize,
 }
 
 /// One event as it is sent, but for its number.
@@ -91,7 +93,10 @@ impl Source {
         if let Some(transaction) = &transaction {
             json.push_str(&format!(r#","transactionId":"{transaction}""#));
         }
-        json.push_str(&filler(&mut dice));
+        match self.filler_bytes {
+            0 => json.push_str(&filler(&mut dice)),
+            bytes => json.push_str(&bulk(&mut dice, bytes)),
+        }
         json.push('}');
         Event { json, path, transaction }
     }
@@ -137,6 +142,18 @@ fn filler(dice: &mut Dice) -> String {
     text.push_str(r#","filler":""#);
     while text.len() < bytes {
         text.push_str(&format!("{:x}", dice.throw()));
+    }
+    text.push('"');
+    text
+}
+
+/// So much text that compresses by a quarter at most.
+fn bulk(dice: &mut Dice, bytes: usize) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::with_capacity(bytes + 32);
+    text.push_str(r#","filler":""#);
+    while text.len() < bytes {
+        text.extend(dice.throw().to_le_bytes().map(|byte| char::from(LETTERS[usize::from(byte % 64)])));
     }
     text.push('"');
     text

@@ -37,7 +37,8 @@ fn an_application_of_the_storm_emits_what_it_is_told() {
     let [name, profile, seed] = parts[..] else { panic!("{VARIABLE}: {who}") };
     let leak = |text: &str| &*text.to_owned().leak();
     let (name, profile) = (leak(name), leak(profile));
-    let source = Source { name, identity: Identity::Emitted, profile, seed: seed.parse().expect("a seed") };
+    let seed = seed.parse().expect("a seed");
+    let source = Source { name, identity: Identity::Emitted, profile, seed, filler_bytes: 0 };
     let emitter = Emitter::new();
     let event = |n| Event::from_json(source.event(n).json).expect("is an event");
     let mut out = std::io::stdout().lock();

@@ -13,6 +13,8 @@
 //! | `REVENIUM_CRASH_SEED` | where chance begins; printed by every run | the clock |
 //! | `REVENIUM_CRASH_KEEP` | keep data, journal and log of a run that passes, too | |
 //!
+//! `fault` kills at chosen moments instead, and lets calls of the system fail. It has variables of its own.
+//!
 //! A seed repeats the plan (what is sent, which faults, when to kill), not the machine's timing.
 //! What kill -9 can't show is a missing flush, since the page cache survives it; `tests/power` loses
 //! unflushed writes for that.
@@ -21,6 +23,7 @@ mod agent;
 mod caller;
 mod dice;
 mod event;
+mod fault;
 mod keeper;
 mod look;
 mod oracle;

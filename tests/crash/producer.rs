@@ -23,6 +23,7 @@ const RECONNECT_EACH: Duration = Duration::from_millis(2);
 const LEAVES_ONE_IN: u64 = 80;
 
 /// What a producer knows.
+#[derive(Clone)]
 pub(crate) struct Book {
     pub(crate) source: Source,
     /// By which way it sends.

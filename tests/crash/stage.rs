@@ -80,6 +80,10 @@ impl Stage {
         self.wait("every producer's answers", State::is_quiet);
     }
 
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.lock().is_quiet()
+    }
+
     fn wait(&self, what: &str, mut holds: impl FnMut(&State) -> bool) {
         let deadline = Instant::now() + DEADLINE;
         let mut state = self.lock();
@@ -107,11 +111,13 @@ impl Stage {
         true
     }
 
-    /// Takes up to `at_most` of what a producer may send.
+    /// Takes up to `at_most` of what a producer may send. It is unsettled from now on, so that it is not quiet
+    /// before the producer tells how it stands.
     pub(crate) fn take(&self, who: usize, at_most: u64) -> u64 {
         let share = &mut self.lock().producers[who];
         let taken = share.allowed.min(at_most);
         share.allowed -= taken;
+        share.unsettled += usize::try_from(taken).expect("is small");
         taken
     }
 

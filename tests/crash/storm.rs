@@ -151,7 +151,7 @@ impl Storm {
         ];
         let stage = Arc::new(Stage::new(sources.len()));
         let start = |(who, (name, identity, profile))| {
-            let source = Source { name, identity, profile, seed: self.dice.throw() };
+            let source = Source { name, identity, profile, seed: self.dice.throw(), filler_bytes: 0 };
             let dice = self.dice.fork();
             match identity {
                 // The default's key changes in the agent, and a client's would not; without one it is the default.

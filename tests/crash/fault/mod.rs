@@ -1,0 +1,112 @@
+//! The real binary under `strace`: killed as it enters the N-th call of a kind, or told that this call failed.
+//!
+//! strace counts the calls of each thread, so "the third rename" is that of the thread that comes to three first.
+//! Which call that was is read from the trace afterwards and told by its place in the life of an event (`place`). A
+//! first life, in which nothing goes wrong, is the map: it says what there is to strike, and where each place
+//! can be expected. Every case begins with a copy of one log (`seed`), in which a segment is about to be moved and
+//! recycled, and ends with the oracle of the storm: what was promised is billed once, with the same bytes.
+//!
+//! What an error adds: a flush that failed may have lost what it was for, and the page cache would hide that. So the bytes
+//! that such a flush was to keep are zeroed before the next start.
+//!
+//! | variable | means | default |
+//! |---|---|---|
+//! | `REVENIUM_FAULT_ROUNDS` | cases of each of the two tests; `all`: each call of each kind | 20 |
+//! | `REVENIUM_FAULT_SEED` | where chance begins; printed by every run | the clock |
+//! | `REVENIUM_FAULT_CASE` | this one alone, by the name that a failure gives | |
+
+mod case;
+mod life;
+mod place;
+mod seed;
+mod strace;
+mod tally;
+
+use std::env;
+
+use case::{Case, What};
+use place::{Place, REQUIRED};
+use seed::Seed;
+use tally::Tally;
+
+use crate::dice::{self, Dice};
+
+const KILLS: usize = 20;
+const ERRORS: usize = 20;
+/// Tries to strike one place: a life may come to it with another call than the map's did.
+const TRIES: usize = 12;
+
+#[test]
+fn an_agent_that_is_killed_at_any_call_loses_doubles_and_alters_nothing() {
+    let (seed, mut dice) = begin("kills");
+    let map = life::map(&seed);
+    let mut tally = Tally::new("kills");
+    if let Some(cases) = named(&["kill"]) {
+        cases.iter().for_each(|case| tally.add(case, &life::run(case, &seed)));
+        return;
+    }
+    let all = case::every(&map, &[What::Kill], &mut dice);
+    eprintln!("{} cases in all", all.len());
+    for place in REQUIRED {
+        let candidates = case::shuffled(all.iter().filter(|case| case.expected == *place), &mut dice);
+        assert!(!candidates.is_empty(), "a life never comes to: {place:?}\n{tally}");
+        for case in candidates.iter().cycle().take(TRIES) {
+            if tally.has(*place) {
+                break;
+            }
+            tally.add(case, &life::run(case, &seed));
+        }
+    }
+    for case in rest(&all, KILLS, &tally, &mut dice) {
+        tally.add(&case, &life::run(&case, &seed));
+    }
+    tally.print();
+    let missed: Vec<&Place> = REQUIRED.iter().filter(|place| !tally.has(**place)).collect();
+    assert!(missed.is_empty(), "never killed at {missed:?}\n{tally}");
+}
+
+#[test]
+fn a_call_of_the_system_that_fails_loses_doubles_and_alters_nothing() {
+    let (seed, mut dice) = begin("errors");
+    let map = life::map(&seed);
+    let mut tally = Tally::new("errors");
+    if let Some(cases) = named(&["EIO", "ENOSPC"]) {
+        cases.iter().for_each(|case| tally.add(case, &life::run(case, &seed)));
+        return;
+    }
+    let all = case::every(&map, &[What::Error("EIO"), What::Error("ENOSPC")], &mut dice);
+    eprintln!("{} cases in all", all.len());
+    for case in rest(&all, ERRORS, &tally, &mut dice) {
+        tally.add(&case, &life::run(&case, &seed));
+    }
+    tally.print();
+    assert!(tally.struck() > 0, "no call failed: is strace as it was?\n{tally}");
+}
+
+fn begin(what: &str) -> (Seed, Dice) {
+    let seed = dice::seed("REVENIUM_FAULT_SEED");
+    eprintln!("faults, {what}: repeat with REVENIUM_FAULT_SEED={seed}");
+    let mut dice = Dice::new(seed);
+    (Seed::make(&mut dice), dice)
+}
+
+/// The case that a person asks for, if it is of this test; no cases if it is of the other.
+fn named(whats: &[&str]) -> Option<Vec<Case>> {
+    let name = env::var("REVENIUM_FAULT_CASE").ok()?;
+    let case =
+        Case::parse(&name).unwrap_or_else(|| panic!("REVENIUM_FAULT_CASE: no case is called {name:?}"));
+    let is_here = whats.iter().any(|what| name.starts_with(what));
+    Some(is_here.then_some(case).into_iter().collect())
+}
+
+/// What is left to try, for so many in all.
+fn rest(all: &[Case], usual: usize, tally: &Tally, dice: &mut Dice) -> Vec<Case> {
+    let rounds = match env::var("REVENIUM_FAULT_ROUNDS") {
+        Ok(text) if text == "all" => usize::MAX,
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("REVENIUM_FAULT_ROUNDS is no number: {text}")),
+        Err(_) => usual,
+    };
+    let mut left = case::in_turn(all.iter().filter(|case| !tally.has_run(case)), dice);
+    left.truncate(rounds.saturating_sub(tally.cases()));
+    left
+}
