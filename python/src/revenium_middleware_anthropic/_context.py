@@ -74,8 +74,9 @@ def in_force() -> Carried:
     return Carried(_shared.get(), _is_metered.get())
 
 
+@functools.lru_cache(maxsize=None)
 def is_selective() -> bool:
-    """Whether only calls within `revenium_meter` are metered."""
+    """Whether only calls within `revenium_meter` are metered. Read at the first call of the process, as `tags` are."""
     return is_on(os.environ.get("REVENIUM_SELECTIVE_METERING"))
 
 
