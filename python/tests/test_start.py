@@ -368,10 +368,3 @@ def test_as_on_macos_calls_are_in_the_spool(app: App) -> None:
     _lack(app, "os.fdatasync", "os.O_PATH", "socket.SO_PEERCRED")
     (line,) = _lines(app.run("meter()", REVENIUM_METERING_API_KEY=KEY))
     assert "no revenium-agent" in line and len(list(app.spool.glob("*.jsonl"))) == 1
-
-
-@pytest.mark.parametrize("name", ["socket.AF_UNIX", "os.geteuid", "select.poll"])
-def test_as_on_windows_nothing_is_metered_and_that_is_told_once(app: App, name: str) -> None:
-    _lack(app, name)
-    (line,) = _lines(app.run("meter()\nmeter()\nassert revenium.flush()"))
-    assert line.startswith("WARNING") and "calls are not metered" in line

@@ -10,7 +10,7 @@ import time
 import weakref
 from typing import Any, Dict, Mapping, Optional
 
-from . import _emitter, _facts, _prompts
+from . import _emitter, _facts, _outlet, _prompts
 from ._guard import safely
 
 # Streams that are under way, for the end of the process.
@@ -116,7 +116,7 @@ class Call:
         if error is not None:
             facts["error"] = error
         prompts = None if self._prompts is None else safely("capturing prompts", self._prompts.facts)
-        _emitter.emit(_facts.line(facts, self._metadata, prompts))
+        _outlet.emit(_facts.line(facts, self._metadata, prompts))
 
     def forget(self) -> None:
         """It never was one."""
@@ -151,4 +151,5 @@ def _end_open() -> None:
         call.end("cancelled")
 
 
-_emitter.at_exit.append(_end_open)
+# First of all: what is told there is to be handed over.
+_emitter.at_exit.insert(0, _end_open)

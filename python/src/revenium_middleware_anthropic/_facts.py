@@ -4,7 +4,6 @@ What an application puts into its metadata must not cost the call: what is no JS
 become text is left out, with a warning.
 """
 
-import functools
 import json
 import math
 from typing import Any, Callable, Dict, Mapping, Optional
@@ -157,7 +156,6 @@ def of_request(client: Any, url: str, body: Mapping[str, Any], is_streamed: bool
 _CLOUDS = (("Bedrock", "AWS"), ("Vertex", "Google Vertex"), ("GoogleCloud", "Google Vertex"), ("Foundry", "Foundry"))
 
 
-@functools.lru_cache(maxsize=64)
 def _provider(kind: type) -> Optional[str]:
     for base in kind.__mro__:
         for part, provider in _CLOUDS:
