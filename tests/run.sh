@@ -196,6 +196,7 @@ check install cargo install --locked --path . --debug --root target/tools --forc
 for name in store socket relay gateway emit drain backlog; do
     check "benchmark $name" cargo bench --locked --bench "$name"
 done
+check "benchmark python" env PYTHONPATH=target/tools/package target/tools/sdk/bin/python benches/python.py target/release/revenium-agent
 
 # Most of it was built for the benchmarks.
 check release ops/release.sh

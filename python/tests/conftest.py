@@ -106,9 +106,10 @@ class App:
             "REVENIUM_AGENT_SOCKET": str(self.socket),
         }
 
-    def start(self, script: str, **env: str) -> "subprocess.Popen[str]":
+    def start(self, script: str, is_bare: bool = False, **env: str) -> "subprocess.Popen[str]":
+        prelude = "" if is_bare else BARE if re.search(r"\bmeter\(", script) else PRELUDE
         return subprocess.Popen(
-            [sys.executable, "-c", (BARE if re.search(r"\bmeter\(", script) else PRELUDE) + script],
+            [sys.executable, "-c", prelude + script],
             env={**self.env, **env},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -188,7 +189,7 @@ class Real:
             stdout=subprocess.PIPE,
         )
         assert self._sandbox.stdout is not None
-        url = "http://" + json.loads(self._sandbox.stdout.readline())["sandbox"]
+        self.url = url = "http://" + json.loads(self._sandbox.stdout.readline())["sandbox"]
         (folder / "config.toml").write_text(
             'data_dir = "data"\nsocket.path = "%s"\nadmin.listen = "127.0.0.1:0"\nspool.dirs = ["%s"]\n'
             'profiles.default = { url = "%s", api_key = "%s" }\ndrain.requests_per_second_max = 5000\n'

@@ -1,10 +1,14 @@
 """With the real agent, its stand-in for Revenium, and the calls that Revenium's own SDK was recorded with: what is
 billed must be what that SDK sends, but for the differences in one table."""
 
+import datetime
 import inspect
 import json
+import os
 import pathlib
 import re
+import shutil
+import subprocess
 import sys
 import time
 from typing import Any, Dict, List
@@ -157,6 +161,19 @@ def test_what_was_called_while_the_agent_was_killed_and_came_back_is_billed_once
     assert process.returncode == 0, err
     # They have no ids, so the agent gives each the one that follows from its producer and number.
     assert len({body["transactionId"] for body in real.billed(300)}) == 300
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="once is enough for what takes so long")
+def test_an_agent_of_a_user_s_ends_after_ten_minutes_of_nothing(tmp_path: pathlib.Path) -> None:
+    assert shutil.which("faketime"), "faketime is missing: apt-get install faketime"
+    (tmp_path / "run").mkdir(mode=0o700)
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
+    # Its clocks, waits included, run a hundred times as fast.
+    command = ["faketime", "-f", "+0 x100", BINARY, "run", "--per-user"]
+    ended = subprocess.run(command, env=env, stderr=subprocess.PIPE, universal_newlines=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    seen = [datetime.datetime.strptime(line.split()[0], "%Y-%m-%dT%H:%M:%S.%fZ") for line in ended.stderr.splitlines()]
+    assert 600 <= (seen[-1] - seen[0]).total_seconds() <= 1800, ended.stderr
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="once is enough for what takes so long")

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 from typing import Any, Dict, List
 
 import pytest
@@ -162,6 +163,57 @@ call()
 def test_only_chosen_calls_are_metered_when_asked_for(app: App) -> None:
     app.run(SELECTIVE, REVENIUM_SELECTIVE_METERING="true")
     assert [_tags(call) for call in app.spooled()] == [{"agent": "metered"}, None]
+
+
+# All variables that Revenium's own package reads tags from, the first one that is set wins.
+TAGS = {
+    "environment": ["REVENIUM_ENVIRONMENT", "ENVIRONMENT", "DEPLOYMENT_ENV"],
+    "region": [
+        "REVENIUM_REGION", "AWS_REGION", "AWS_DEFAULT_REGION", "AZURE_REGION", "GCP_REGION", "GOOGLE_CLOUD_REGION",
+    ],
+    "credential_alias": ["REVENIUM_CREDENTIAL_ALIAS"],
+    "trace_type": ["REVENIUM_TRACE_TYPE"],
+    "trace_name": ["REVENIUM_TRACE_NAME"],
+    "parent_transaction_id": ["REVENIUM_PARENT_TRANSACTION_ID"],
+    "transaction_name": ["REVENIUM_TRANSACTION_NAME"],
+    "retry_number": ["REVENIUM_RETRY_NUMBER"],
+    "ticket_id": ["REVENIUM_TICKET_ID"],
+    "skill_name": ["REVENIUM_SKILL_NAME"],
+    "skill_source": ["REVENIUM_SKILL_SOURCE"],
+    "skill_kind": ["REVENIUM_SKILL_KIND"],
+    "skill_plugin_name": ["REVENIUM_SKILL_PLUGIN_NAME"],
+    "skill_marketplace_name": ["REVENIUM_SKILL_MARKETPLACE_NAME"],
+    "skill_invocation_trigger": ["REVENIUM_SKILL_INVOCATION_TRIGGER"],
+    "agentic_job_id": ["REVENIUM_AGENTIC_JOB_ID"],
+    "agentic_job_name": ["REVENIUM_AGENTIC_JOB_NAME"],
+    "agentic_job_type": ["REVENIUM_AGENTIC_JOB_TYPE"],
+    "agentic_job_version": ["REVENIUM_AGENTIC_JOB_VERSION"],
+}  # fmt: skip
+VARIABLES = [variable for variables in TAGS.values() for variable in variables]
+
+
+@pytest.mark.parametrize("member, variables", TAGS.items())
+def test_each_variable_is_a_default(member: str, variables: List[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    # From the last to the first, each of which goes before the ones behind it.
+    for number, variable in reversed(list(enumerate(variables))):
+        monkeypatch.setenv(variable, " %d " % number)
+        said = number if member == "retry_number" else str(number)
+        assert _context.tags.__wrapped__() == {member: said}
+        blank = {name: " " for name in VARIABLES if name not in variables}
+        monkeypatch.setattr(os, "environ", {**os.environ, **blank})
+        assert _context.tags.__wrapped__() == {member: said}
+
+
+def test_there_are_no_others() -> None:
+    assert _context._TAGS == TAGS
+
+
+@pytest.mark.parametrize("value", ["second", "-1", "2.5"])
+def test_a_retry_that_is_no_number_is_told_as_it_is(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REVENIUM_RETRY_NUMBER", value)
+    assert _context.tags.__wrapped__()["retry_number"] == value
 
 
 def test_the_environment_s_tags_are_defaults(app: App) -> None:

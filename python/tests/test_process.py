@@ -380,13 +380,6 @@ def test_beside_revenium_s_own_package_it_is_silent_and_says_so_once(app: App, a
     assert agent.hellos == []
 
 
-@pytest.mark.parametrize("level, says", [("DEBUG", True), ("WARNING", True), ("ERROR", False), ("loud", True)])
-def test_the_log_level_is_the_variable_s(app: App, level: str, says: bool) -> None:
-    err = app.run("call()", REVENIUM_LOG_LEVEL=level)
-    assert ("no revenium-agent" in err) == says
-    assert ("REVENIUM_LOG_LEVEL is 'LOUD'" in err) == (level == "loud")
-
-
 def test_importing_it_starts_nothing(app: App) -> None:
     script = """
 import signal, threading

@@ -8,7 +8,7 @@ While no agent runs, calls are kept in files that the next one takes in. `usage_
 """
 
 from ._context import revenium_metadata, revenium_meter
-from ._emitter import flush, stats
+from ._outlet import flush, stats
 from ._version import __version__
 
 __all__ = ["__version__", "flush", "revenium_metadata", "revenium_meter", "stats"]

@@ -10,7 +10,8 @@ import time
 import weakref
 from typing import Any, Dict, Mapping, Optional
 
-from . import _emitter, _facts, _log, _prompts
+from . import _emitter, _facts, _outlet, _prompts
+from ._guard import safely
 
 # Streams that are under way, for the end of the process.
 _open: "weakref.WeakSet[Call]" = weakref.WeakSet()
@@ -35,12 +36,12 @@ class Call:
     def __init__(self, facts: Dict[str, Any], metadata: Mapping[str, Any], body: Mapping[str, Any]) -> None:
         self._facts, self._metadata = facts, metadata
         self._usage: Dict[str, Any] = {}
-        self._prompts = _prompts.begin(metadata, body)
-        self._is_open = [True]
+        self._prompts = safely("capturing prompts", _prompts.begin, metadata, body)
         self._is_stopped = False
         self._pid = os.getpid()
         facts["started_at_ms"] = int(time.time() * 1000)
         self._began = self._last = time.monotonic()
+        self._is_open = [True]
 
     def follow(self) -> None:
         """It goes on after its method has returned."""
@@ -82,10 +83,7 @@ class Call:
 
     def answered(self, headers: Any) -> None:
         """The headers of its answer."""
-        try:
-            self._facts["request_id"] = headers.get("request-id")
-        except Exception:
-            _log.bug("reading headers")
+        self._facts["request_id"] = headers.get("request-id")
 
     def needs(self, kind: str) -> bool:
         """Whether an event of this kind says anything that is not known yet."""
@@ -102,23 +100,23 @@ class Call:
         if self._pid != os.getpid():
             return
         _open.discard(self)
-        try:
-            now = time.monotonic()
-            if ended == "cancelled" and self._is_stopped:
-                ended = "complete"
-            if ended == "cancelled" and self._last > self._began:
-                # It was dropped at some time after its last event, when nobody cared any more.
-                now = self._last
-            facts = self._facts
-            facts["ended"], facts["duration_ms"] = ended, _ms(now - self._began)
-            if self._usage:
-                facts["usage"] = self._usage
-            if error is not None:
-                facts["error"] = error
-            prompts = None if self._prompts is None else self._prompts.facts()
-            _emitter.emit(_facts.line(facts, self._metadata, prompts))
-        except Exception:
-            _log.bug("metering a call")
+        safely("metering a call", self._emit, ended, error)
+
+    def _emit(self, ended: str, error: Optional[Dict[str, Any]]) -> None:
+        now = time.monotonic()
+        if ended == "cancelled" and self._is_stopped:
+            ended = "complete"
+        if ended == "cancelled" and self._last > self._began:
+            # It was dropped at some time after its last event, when nobody cared any more.
+            now = self._last
+        facts = self._facts
+        facts["ended"], facts["duration_ms"] = ended, _ms(now - self._began)
+        if self._usage:
+            facts["usage"] = self._usage
+        if error is not None:
+            facts["error"] = error
+        prompts = None if self._prompts is None else safely("capturing prompts", self._prompts.facts)
+        _outlet.emit(_facts.line(facts, self._metadata, prompts))
 
     def forget(self) -> None:
         """It never was one."""
@@ -138,8 +136,9 @@ class Call:
         self.end("error", _facts.of_error(error))
 
     def __del__(self) -> None:
-        if self._is_open:
-            self.end("cancelled")
+        # One that was never made whole is none.
+        if getattr(self, "_is_open", None):
+            safely("dropping a call", self.end, "cancelled")
 
 
 def _ms(seconds: float) -> int:
@@ -152,4 +151,5 @@ def _end_open() -> None:
         call.end("cancelled")
 
 
-_emitter.at_exit.append(_end_open)
+# First of all: what is told there is to be handed over.
+_emitter.at_exit.insert(0, _end_open)

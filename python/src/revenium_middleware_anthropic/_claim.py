@@ -23,17 +23,14 @@ _OWN = (
 
 def claim(client: Any, options: Any) -> None:
     """Marks a request that is metered here, unless a provider is next."""
-    try:
-        # A batch's results have a URL of their own, which the provider named.
-        url = str(options.url)
-        host = urlsplit(url).hostname if "://" in url else client.base_url.host
-        given = options.headers if hasattr(options.headers, "keys") else {}
-        # Clients of Amazon's sign what they send.
-        is_heard = not is_of_a_provider(host or "") and not hasattr(client, "aws_secret_key")
-        if is_heard and not any(_is_attribution(name) for name in [*given, *getattr(client, "_custom_headers", ())]):
-            options.headers = {**given, MARK: _facts.MIDDLEWARE}
-    except Exception:
-        _log.bug("claiming a call")
+    # A batch's results have a URL of their own, which the provider named.
+    url = str(options.url)
+    host = urlsplit(url).hostname if "://" in url else client.base_url.host
+    given = options.headers if hasattr(options.headers, "keys") else {}
+    # Clients of Amazon's sign what they send.
+    is_heard = not is_of_a_provider(host or "") and not hasattr(client, "aws_secret_key")
+    if is_heard and not any(_is_attribution(name) for name in [*given, *getattr(client, "_custom_headers", ())]):
+        options.headers = {**given, MARK: _facts.MIDDLEWARE}
 
 
 def _is_attribution(given: Any) -> bool:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Callable, Dict, List, Mapping, Optional, TypeVar, cast
 
 from . import _log
+from ._guard import safely
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,8 +74,9 @@ def in_force() -> Carried:
     return Carried(_shared.get(), _is_metered.get())
 
 
+@functools.lru_cache(maxsize=None)
 def is_selective() -> bool:
-    """Whether only calls within `revenium_meter` are metered."""
+    """Whether only calls within `revenium_meter` are metered. Read at the first call of the process, as `tags` are."""
     return is_on(os.environ.get("REVENIUM_SELECTIVE_METERING"))
 
 
@@ -86,14 +88,20 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Mapping[str, An
     """Both, where `over` wins whatever the spelling; its blank members count as absent."""
     if not under or not over:
         return over or under
-    said = {_plain(key) for key, value in over.items() if value is not None and value != ""}
+    over = {key: value for key, value in over.items() if not _is_blank(value)}
+    said = {_plain(key) for key in over}
     # A nested subscriber is the whole of it, and so are the flat members over a nested one.
     if "subscriber" in said:
         said |= {key for key in map(_plain, under) if key.startswith("subscriber_")} | {"credential_alias"}
     elif any(key.startswith("subscriber_") for key in said):
         said |= {"subscriber", "credential_alias"}
     kept = {key: value for key, value in under.items() if _plain(key) not in said}
-    return {**kept, **{key: value for key, value in over.items() if value is not None and value != ""}}
+    return {**kept, **over}
+
+
+def _is_blank(value: object) -> bool:
+    # Not by `==`, which is an array's own affair.
+    return value is None or (isinstance(value, str) and not value)
 
 
 def _plain(key: object) -> str:
@@ -123,7 +131,9 @@ class _Scope:
 
     def __enter__(self) -> None:
         # A list of its own for each context: tasks that share a block must not end each other's.
-        self._tokens.set([*self._tokens.get([]), self._var.set(self._value())])
+        value = safely("a block's metadata", self._value)
+        token = self._var.set(self._var.get() if value is None else value)
+        self._tokens.set([*self._tokens.get([]), token])
 
     def __exit__(self, *_: object) -> None:
         *outer, token = self._tokens.get()
@@ -134,6 +144,9 @@ class _Scope:
             pass  # The block was left in another context than it was entered in, which keeps its own value.
 
     def __call__(self, function: F) -> F:
+        return safely("decorating a function", self._around, function) or function
+
+    def _around(self, function: F) -> F:
         if inspect.isasyncgenfunction(function):
             wrapper: Callable[..., Any] = self._async_generator(function)
         elif inspect.iscoroutinefunction(function):

@@ -17,6 +17,7 @@ MIDDLEWARE = "revenium-middleware-anthropic/" + __version__
 _BODY_BYTES_MAX = (1 << 20) - (32 << 10)
 
 _DEPTH_MAX = 32
+_INT_BITS_MAX = 1024
 
 
 def line(facts: Dict[str, Any], metadata: Mapping[str, Any], prompts: Optional[Dict[str, Any]]) -> bytes:
@@ -56,8 +57,19 @@ def _dump(value: Any) -> bytes:
 
 def tamed(value: Any, depth: int) -> Any:
     """What of a value is JSON, or can be told as such."""
-    if value is None or isinstance(value, (bool, int, str)):
+    try:
+        return _tamed(value, depth)
+    except Exception:
+        _log.warning_once("tamed", "a %s in usage_metadata cannot be told: left out", type(value))
+        return None
+
+
+def _tamed(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, (bool, str)):
         return value
+    if isinstance(value, int):
+        # Of more digits than anybody counts, Python itself would not make text.
+        return value if value.bit_length() <= _INT_BITS_MAX else None
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if depth == 0:
@@ -66,11 +78,7 @@ def tamed(value: Any, depth: int) -> Any:
         return {str(key): tamed(member, depth - 1) for key, member in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [tamed(item, depth - 1) for item in value]
-    try:
-        return str(value)
-    except Exception:
-        _log.warning_once("tamed", "a %s in usage_metadata cannot be told: left out", type(value))
-        return None
+    return str(value)
 
 
 def parsed(content: bytes) -> Dict[str, Any]:

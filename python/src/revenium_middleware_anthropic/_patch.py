@@ -8,9 +8,10 @@ within. Metadata travels there as a member of the request's extra body, and is t
 
 import functools
 import inspect
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Iterator, List, Tuple
 
-from . import _context, _follow, _log, _stream
+from . import _follow, _log, _stream
+from ._guard import safely
 
 Function = Callable[..., Any]
 
@@ -28,15 +29,16 @@ def install() -> None:
         _log.warning_once("sdk", "the package anthropic is not installed: there is nothing to meter")
         return
     streams = (_streaming.Stream, _streaming.AsyncStream)
+    # First: what the methods below put into a request is taken out there.
+    for client in (_base_client.SyncAPIClient, _base_client.AsyncAPIClient):
+        _hook(client, "request", functools.partial(_metered, streams))
+        _hook(client, "_process_response", _telling_of_answer)
     for kind in _kinds([_resource.SyncAPIResource, _resource.AsyncAPIResource]):
         if kind.__name__ in _RESOURCES:
             for name in _METHODS:
                 _hook(kind, name, _taking_metadata)
     for closing in (*streams, _response.APIResponse, _response.AsyncAPIResponse):
         _hook(closing, "close", _telling_of_close)
-    for client in (_base_client.SyncAPIClient, _base_client.AsyncAPIClient):
-        _hook(client, "_process_response", _telling_of_answer)
-        _hook(client, "request", functools.partial(_metered, streams))
 
 
 def _kinds(roots: List[Any]) -> Iterator[Any]:
@@ -58,23 +60,31 @@ def _metered(streams: Tuple[type, ...], original: Function) -> Function:
     if inspect.iscoroutinefunction(original):
 
         async def async_request(self: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
-            followed = _follow.begin(self, options, bool(kwargs.get("stream")))
+            carried, is_streamed = safely("a call's metadata", _follow.taken, options), bool(kwargs.get("stream"))
+            followed = safely("a call's beginning", _follow.begin, self, options, carried, is_streamed)
             if followed is None:
                 return await original(self, cast_to, options, *args, **kwargs)
-            with _follow.Way(followed):
+            try:
                 result = await original(self, cast_to, options, *args, **kwargs)
-            followed.returned(result, streams)
+            except BaseException as error:
+                safely("a failed call", followed.failed, error)
+                raise
+            safely("reading an answer", followed.returned, result, streams)
             return result
 
         return async_request
 
     def request(self: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
-        followed = _follow.begin(self, options, bool(kwargs.get("stream")))
+        carried, is_streamed = safely("a call's metadata", _follow.taken, options), bool(kwargs.get("stream"))
+        followed = safely("a call's beginning", _follow.begin, self, options, carried, is_streamed)
         if followed is None:
             return original(self, cast_to, options, *args, **kwargs)
-        with _follow.Way(followed):
+        try:
             result = original(self, cast_to, options, *args, **kwargs)
-        followed.returned(result, streams)
+        except BaseException as error:
+            safely("a failed call", followed.failed, error)
+            raise
+        safely("reading an answer", followed.returned, result, streams)
         return result
 
     return request
@@ -85,34 +95,32 @@ def _telling_of_answer(original: Function) -> Function:
     if inspect.iscoroutinefunction(original):
 
         async def async_process(self: Any, *args: Any, **kwargs: Any) -> Any:
-            _follow.answered(kwargs.get("response"))
+            safely("reading an answer's headers", _follow.answered, kwargs.get("response"))
             return await original(self, *args, **kwargs)
 
         return async_process
 
     def process(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _follow.answered(kwargs.get("response"))
+        safely("reading an answer's headers", _follow.answered, kwargs.get("response"))
         return original(self, *args, **kwargs)
 
     return process
 
 
 def _taking_metadata(original: Function) -> Function:
-    def prepared(kwargs: Dict[str, Any]) -> Dict[str, Any]:
-        carried = _context.carried(kwargs.pop("usage_metadata", None))
-        if carried is not None:
-            kwargs["extra_body"] = {**(kwargs.get("extra_body") or {}), _follow.MEMBER: carried}
-        return kwargs
-
     if inspect.iscoroutinefunction(original):
 
         async def async_method(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return await original(self, *args, **prepared(kwargs))
+            metadata = kwargs.pop("usage_metadata", None)
+            extra = safely("reading metadata", _follow.told, metadata, kwargs.get("extra_body"))
+            return await original(self, *args, **(kwargs if extra is None else {**kwargs, "extra_body": extra}))
 
         return async_method
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return original(self, *args, **prepared(kwargs))
+        metadata = kwargs.pop("usage_metadata", None)
+        extra = safely("reading metadata", _follow.told, metadata, kwargs.get("extra_body"))
+        return original(self, *args, **(kwargs if extra is None else {**kwargs, "extra_body": extra}))
 
     return method
 
@@ -124,7 +132,7 @@ def _telling_of_close(original: Function) -> Function:
             try:
                 await original(self)
             finally:
-                _stream.closed(_response_of(self))
+                safely("closing a stream", _stream.closed, self)
 
         return async_close
 
@@ -132,10 +140,6 @@ def _telling_of_close(original: Function) -> Function:
         try:
             original(self)
         finally:
-            _stream.closed(_response_of(self))
+            safely("closing a stream", _stream.closed, self)
 
     return close
-
-
-def _response_of(holder: Any) -> Any:
-    return getattr(holder, "response", None) or getattr(holder, "http_response", None)

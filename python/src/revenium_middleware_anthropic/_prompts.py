@@ -4,6 +4,7 @@ Off unless asked for. Texts are cut at `REVENIUM_MAX_PROMPT_SIZE` characters (50
 like a credential is masked before it leaves the process.
 """
 
+import functools
 import json
 import os
 import re
@@ -77,11 +78,14 @@ class Prompts:
 def begin(metadata: Mapping[str, Any], body: Mapping[str, Any]) -> Optional[Prompts]:
     """What to keep of a call's prompts: nothing, unless somebody asked for it."""
     asked = metadata.get("capture_prompts", metadata.get("capturePrompts"))
-    if asked is None:
-        asked = os.environ.get("REVENIUM_CAPTURE_PROMPTS")
-    if asked is None or not _context.is_on(asked):
-        return None
-    return Prompts(body, _size_max())
+    is_asked = _is_asked_for_all() if asked is None else _context.is_on(asked)
+    return Prompts(body, _size_max()) if is_asked else None
+
+
+@functools.lru_cache(maxsize=None)
+def _is_asked_for_all() -> bool:
+    """Read at the first call of the process."""
+    return _context.is_on(os.environ.get("REVENIUM_CAPTURE_PROMPTS"))
 
 
 def masked(text: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Callable, Iterator, List
 
 from . import _facts, _log, _stream
 from ._call import Call
+from ._guard import safely
 
 # Longest line of a stream that is looked at, and longest body that is not a stream.
 LINE_BYTES_MAX = 1 << 20
@@ -55,17 +56,21 @@ def tap(response: Any, body: Any, failed: Callable[[BaseException], None], unrea
         def tapped(*args: Any, **kwargs: Any) -> Any:
             nonlocal is_decoded
             is_decoded = True
-            return _stream.watched(read(own(), *args, **kwargs), body.see, body.ended, failed)
+            items = read(own(), *args, **kwargs)
+            return safely("watching a response", _stream.watched, items, body.see, body.ended, failed) or items
 
         return tapped
+
+    def coded(response: Any, items: Any) -> Any:
+        coded = _Coded(response, body, unreadable)
+        return _stream.watched(items, coded.see, coded.ended, failed)
 
     def raw(read: Any) -> Any:
         def tapped(*args: Any, **kwargs: Any) -> Any:
             items = read(own(), *args, **kwargs)
             if is_decoded:
                 return items
-            coded = _Coded(own(), body, unreadable)
-            return _stream.watched(items, coded.see, coded.ended, failed)
+            return safely("watching a response", coded, own(), items) or items
 
         return tapped
 

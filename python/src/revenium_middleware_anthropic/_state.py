@@ -31,7 +31,8 @@ HOLES_MAX = 500
 # What is sent at a time from the background thread, so that it holds the lock for microseconds.
 PUMP_BYTES = 64 << 10
 
-_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
+# Windows has neither.
+_FLAGS = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGNAL", 0)
 
 
 class Line:

@@ -9,8 +9,8 @@ import copy
 import weakref
 from typing import Any, Callable, Tuple
 
-from . import _log
 from ._call import Call
+from ._guard import safely
 
 # Where a response keeps its call.
 _CALL = "_revenium_call"
@@ -31,21 +31,11 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._items, name)
 
-    def _seen(self, item: Any) -> Any:
-        try:
-            self._see(item)
-        except Exception:
-            _log.bug("reading a stream")
-        return item
-
     def _ended(self, error: BaseException) -> None:
-        try:
-            if isinstance(error, (StopIteration, StopAsyncIteration)):
-                self._stopped()
-            else:
-                self._failed(error)
-        except Exception:
-            _log.bug("ending a stream")
+        if isinstance(error, (StopIteration, StopAsyncIteration)):
+            self._stopped()
+        else:
+            self._failed(error)
 
 
 class WatchedItems(Watched):
@@ -56,9 +46,10 @@ class WatchedItems(Watched):
         try:
             item = next(self._items)
         except BaseException as error:
-            self._ended(error)
+            safely("ending a stream", self._ended, error)
             raise
-        return self._seen(item)
+        safely("reading a stream", self._see, item)
+        return item
 
 
 class WatchedAsyncItems(Watched):
@@ -69,9 +60,10 @@ class WatchedAsyncItems(Watched):
         try:
             item = await self._items.__anext__()
         except BaseException as error:
-            self._ended(error)
+            safely("ending a stream", self._ended, error)
             raise
-        return self._seen(item)
+        safely("reading a stream", self._see, item)
+        return item
 
 
 def watched(
@@ -104,8 +96,9 @@ def keep(response: Any, call: Call) -> None:
     vars(response)[_CALL] = weakref.ref(call)
 
 
-def closed(response: Any) -> None:
-    """A response, or what it is read through, was closed by the application."""
+def closed(holder: Any) -> None:
+    """A stream, or what a response is read through, was closed by the application."""
+    response = getattr(holder, "response", None) or getattr(holder, "http_response", None)
     kept = getattr(response, "__dict__", {}).get(_CALL)
     call = kept and kept()
     if call is not None:
