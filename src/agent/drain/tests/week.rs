@@ -80,7 +80,8 @@ impl Transport for Revenium {
         let n = record.seq.0;
         assert_eq!(*record.key, *format!("key-{n}"), "the same key in every attempt");
         let is_away = self.is_away();
-        let is_taken = !is_away || self.attempts_away.fetch_add(1, Ordering::Relaxed) % HEARD_ONE_IN == 0;
+        let is_heard = || self.attempts_away.fetch_add(1, Ordering::Relaxed).is_multiple_of(HEARD_ONE_IN);
+        let is_taken = !is_away || is_heard();
         if is_taken {
             self.take(n);
         }
