@@ -18,7 +18,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore};
 
 use super::tap::Upload;
 use crate::secret::Secret;
@@ -55,7 +55,7 @@ pub enum ProviderError {
     Ca,
     /// TLS could not be set up.
     #[error("cannot set up TLS")]
-    Tls(#[source] tokio_rustls::rustls::Error),
+    Tls(#[source] rustls::Error),
 }
 
 type Direct = Client<HttpsConnector<HttpConnector>, Upload>;
@@ -63,7 +63,8 @@ type Tunnelled = Client<HttpsConnector<Tunnel<HttpConnector>>, Upload>;
 
 enum Pool {
     Direct(Direct),
-    Tunnelled(Tunnelled),
+    /// The proxy's URL, for messages; without a user or a password.
+    Tunnelled(Tunnelled, String),
 }
 
 /// Where requests go.
@@ -118,7 +119,7 @@ impl Provider {
     pub(super) async fn send(&self, request: Request<Upload>) -> Result<Response<Incoming>, Error> {
         match &self.pool {
             Pool::Direct(client) => client.request(request).await,
-            Pool::Tunnelled(client) => client.request(request).await,
+            Pool::Tunnelled(client, _) => client.request(request).await,
         }
     }
 
@@ -133,15 +134,28 @@ impl Provider {
     /// A failure in one line. The provider's own words are not in it: there were none.
     pub(super) fn unreached(&self, error: &Error) -> String {
         let what = if error.is_connect() { "cannot reach" } else { "no answer from" };
-        let mut cause = std::error::Error::source(error);
-        let mut why = None;
-        while let Some(error) = cause {
-            why = Some(error.to_string());
-            cause = error.source();
-        }
-        let why = why.unwrap_or_else(|| error.to_string());
-        format!("{what} the provider at {} (gateway.provider_url): {why}", self.url)
+        let through = match &self.pool {
+            Pool::Tunnelled(_, proxy) if error.is_connect() => format!(" through the proxy {proxy}"),
+            _ => String::new(),
+        };
+        let causes = || std::iter::successors(std::error::Error::source(error), |error| error.source());
+        let why = causes().last().map_or_else(|| error.to_string(), ToString::to_string);
+        let hint = if causes().any(is_of_unknown_authority) {
+            "; an authority of your own is named by drain.ca_file or SSL_CERT_FILE"
+        } else {
+            ""
+        };
+        format!("{what} the provider at {} (gateway.provider_url){through}: {why}{hint}", self.url)
     }
+}
+
+fn is_of_unknown_authority(error: &(dyn std::error::Error + 'static)) -> bool {
+    // What it wraps is no cause of it, by its own account.
+    if let Some(wrapped) = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()) {
+        return is_of_unknown_authority(wrapped);
+    }
+    let of_tls = error.downcast_ref::<rustls::Error>();
+    matches!(of_tls, Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)))
 }
 
 fn pool(uri: &Uri, way: &Way) -> Result<Pool, ProviderError> {
@@ -166,7 +180,8 @@ fn pool(uri: &Uri, way: &Way) -> Result<Pool, ProviderError> {
             if let Some(auth) = proxy.basic_auth() {
                 tunnel = tunnel.with_auth(auth.clone());
             }
-            Pool::Tunnelled(builder.build(HttpsConnector::from((tunnel, tls))))
+            let shown = proxy.uri().to_string().trim_end_matches('/').to_owned();
+            Pool::Tunnelled(builder.build(HttpsConnector::from((tunnel, tls))), shown)
         }
     })
 }
@@ -192,7 +207,7 @@ fn tls(ca_pem: Option<&[u8]>) -> Result<ClientConfig, ProviderError> {
             return Err(ProviderError::Ca);
         }
     }
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let mut config = config.map_err(ProviderError::Tls)?.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
