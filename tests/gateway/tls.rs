@@ -40,6 +40,7 @@ fn call_in_vain(home: &Home, gateway: Gateway) -> String {
     client.post("", r#"{"model":"m"}"#);
     let Answer { head, body, .. } = client.answer(false);
     assert!(head.starts_with("HTTP/1.1 502"), "{head}");
+    assert!(!head.to_ascii_lowercase().contains("x-revenium-metered"), "whoever calls may meter it: {head}");
     let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
     assert_eq!(body["error"]["type"], "api_error");
     assert!(gateway.metered(home).is_empty(), "what was not called costs nothing");
