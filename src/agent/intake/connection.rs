@@ -7,8 +7,8 @@
 //! kernel took from it. Nothing is answered `ok` before its append has returned.
 //!
 //! Stopping shuts the socket for reading first: the sender can add nothing from then on, and
-//! what it had sent before is read, appended and answered. TCP goes on taking what is sent; there, what had
-//! come by then is read, and for half a second what comes after it, so that no guest holds a stop up.
+//! what it had sent before is read, appended and answered. Over TCP nothing keeps a sender from sending; what had
+//! come by then is read, and for half a second what comes right after it, so that no guest holds a stop up.
 
 mod deadline;
 
@@ -198,9 +198,8 @@ impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
 
     /// Lets the sender add nothing; what it has sent can still be read.
     fn close_to_more(&mut self, now: Instant) {
-        // Fails only if the other side is gone, and then the same holds.
-        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Read);
-        let bytes = rustix::io::ioctl_fionread(&self.stream).unwrap_or(u64::MAX);
+        self.stream.shut_out();
+        let bytes = rustix::io::ioctl_fionread(&self.stream).unwrap_or(0);
         self.rest.get_or_insert(Rest { bytes, until: now + LATE_MAX });
     }
 
@@ -290,13 +289,13 @@ impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
         }
         // An idle connection waits without a buffer.
         if self.lines.bytes_held() == 0 && self.stream.poll_readable(cx).is_pending() {
-            return None;
+            return self.nothing_came();
         }
         let mut room = ReadBuf::new(self.lines.room());
         let read = Pin::new(&mut self.stream).poll_read(cx, &mut room);
         let count = room.filled().len();
         match read {
-            Poll::Pending => return None,
+            Poll::Pending => return self.nothing_came(),
             Poll::Ready(Ok(())) if count > 0 => {
                 self.lines.filled(count);
                 self.read_at = now;
@@ -308,6 +307,15 @@ impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
             Poll::Ready(_) => self.input = Input::Ended,
         }
         Some(count)
+    }
+
+    /// Of a sender that is shut out that is the end, once what had come is read.
+    fn nothing_came(&mut self) -> Option<usize> {
+        let is_over = self.rest.is_some_and(|rest| rest.bytes == 0);
+        is_over.then(|| {
+            self.input = Input::Ended;
+            0
+        })
     }
 
     /// Whether there is room for another batch, and its sender's pace allows it.
