@@ -63,13 +63,14 @@ type Tunnelled = Client<HttpsConnector<Tunnel<HttpConnector>>, Upload>;
 
 enum Pool {
     Direct(Direct),
-    /// The proxy's URL, for messages; without a user or a password.
-    Tunnelled(Tunnelled, String),
+    Tunnelled(Tunnelled),
 }
 
 /// Where requests go.
 pub struct Provider {
     pool: Pool,
+    /// The URL of the proxy on the way, for messages; without a user or a password.
+    proxy: Option<String>,
     scheme: Scheme,
     authority: Authority,
     /// What stands before a request's own path, without a last `/`.
@@ -89,8 +90,8 @@ impl Provider {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| ProviderError::Url)?;
         let prefix = uri.path().trim_end_matches('/').to_owned();
         let url = format!("{scheme}://{authority}{prefix}").into();
-        let pool = pool(&uri, way)?;
-        Ok(Self { pool, scheme, authority, prefix, host, url })
+        let (pool, proxy) = pool(&uri, way)?;
+        Ok(Self { pool, proxy, scheme, authority, prefix, host, url })
     }
 
     /// Its base URL.
@@ -119,7 +120,7 @@ impl Provider {
     pub(super) async fn send(&self, request: Request<Upload>) -> Result<Response<Incoming>, Error> {
         match &self.pool {
             Pool::Direct(client) => client.request(request).await,
-            Pool::Tunnelled(client, _) => client.request(request).await,
+            Pool::Tunnelled(client) => client.request(request).await,
         }
     }
 
@@ -134,10 +135,8 @@ impl Provider {
     /// A failure in one line. The provider's own words are not in it: there were none.
     pub(super) fn unreached(&self, error: &Error) -> String {
         let what = if error.is_connect() { "cannot reach" } else { "no answer from" };
-        let through = match &self.pool {
-            Pool::Tunnelled(_, proxy) if error.is_connect() => format!(" through the proxy {proxy}"),
-            _ => String::new(),
-        };
+        let proxy = self.proxy.as_ref().filter(|_| error.is_connect());
+        let through = proxy.map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
         let causes = || std::iter::successors(std::error::Error::source(error), |error| error.source());
         let why = causes().last().map_or_else(|| error.to_string(), ToString::to_string);
         let hint = if causes().any(is_of_unknown_authority) {
@@ -158,7 +157,8 @@ fn is_of_unknown_authority(error: &(dyn std::error::Error + 'static)) -> bool {
     matches!(of_tls, Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)))
 }
 
-fn pool(uri: &Uri, way: &Way) -> Result<Pool, ProviderError> {
+/// The way to the provider, and the proxy on it.
+fn pool(uri: &Uri, way: &Way) -> Result<(Pool, Option<String>), ProviderError> {
     let matcher = match &way.proxy {
         Some(proxy) => Matcher::builder().all(proxy.reveal().to_owned()).build(),
         None if is_loopback(uri) => Matcher::builder().build(),
@@ -174,14 +174,14 @@ fn pool(uri: &Uri, way: &Way) -> Result<Pool, ProviderError> {
     configure(&mut builder);
     Ok(match matcher.intercept(uri) {
         None if way.proxy.is_some() => return Err(ProviderError::Proxy),
-        None => Pool::Direct(builder.build(HttpsConnector::from((http, tls)))),
+        None => (Pool::Direct(builder.build(HttpsConnector::from((http, tls)))), None),
         Some(proxy) => {
             let mut tunnel = Tunnel::new(proxy.uri().clone(), http);
             if let Some(auth) = proxy.basic_auth() {
                 tunnel = tunnel.with_auth(auth.clone());
             }
             let shown = proxy.uri().to_string().trim_end_matches('/').to_owned();
-            Pool::Tunnelled(builder.build(HttpsConnector::from((tunnel, tls))), shown)
+            (Pool::Tunnelled(builder.build(HttpsConnector::from((tunnel, tls)))), Some(shown))
         }
     })
 }
