@@ -1,34 +1,25 @@
 //! Whose event it is: an API key, or its fingerprint, and the profile that has the key.
 //!
 //! A key that no profile has gets a profile of its own, named by the key's fingerprint, so that its
-//! events are together and apart from all others. The fingerprint is a hash (UUIDv5, which is SHA-1) of
-//! the key, and keys are random: it does not lead back to it. One list for all ways in, so that they agree.
+//! events are together and apart from all others. One list for all ways in, so that they agree.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use revenium_event::fingerprint::PREFIX as CLAIMABLE_PREFIX;
+pub(crate) use revenium_event::fingerprint::{is_one as is_fingerprint, of as fingerprint};
 use tokio::sync::watch;
 use tracing::warn;
-use uuid::Uuid;
 
 use crate::intake::PROFILE_DEFAULT;
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 use crate::web::are_equal;
 
-/// How the names of profiles begin that an unknown key made.
-pub const CLAIMABLE_PREFIX: &str = "key-";
-
-/// Hexadecimal digits after it. 64 bits: two of 64 keys share them with a chance of 1 in 10^16.
-const FINGERPRINT_DIGITS: usize = 16;
-
 /// Profiles that unknown keys have made, at most: each makes a lane for good, and keys are the
 /// clients'. Events with further ones are not taken.
 const STRANGERS_MAX: usize = 64;
-
-/// Namespace of fingerprints: UUIDv5(DNS, "key.revenium-agent"). Frozen: they name profiles in the log.
-const KEYS: Uuid = Uuid::from_u128(0x2600_2cad_875a_596a_b3f0_73d9_462f_dd55);
 
 /// A configured profile and its key as it is now.
 pub type Named = (Arc<str>, watch::Receiver<Option<Secret>>);
@@ -142,19 +133,6 @@ impl fmt::Debug for Tenants {
             .field("profiles", &self.configured().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
-}
-
-/// The name of the profile of a key that nobody has.
-pub(crate) fn fingerprint(key: &[u8]) -> String {
-    let hash = Uuid::new_v5(&KEYS, key).simple().to_string();
-    format!("{CLAIMABLE_PREFIX}{}", &hash[..FINGERPRINT_DIGITS])
-}
-
-/// Whether a key could have made this name.
-pub(crate) fn is_fingerprint(name: &str) -> bool {
-    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let digits = name.strip_prefix(CLAIMABLE_PREFIX);
-    digits.is_some_and(|digits| digits.len() == FINGERPRINT_DIGITS && digits.bytes().all(is_digit))
 }
 
 #[cfg(test)]

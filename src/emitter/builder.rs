@@ -85,8 +85,9 @@ impl Builder {
         }
     }
 
-    /// The agent's profile, and so the account, that is billed for events that name none. Without it the
-    /// agent's `default` is. A name that cannot be a profile's is refused by the agent with every event, and
+    /// The agent's profile, and so the account, that is billed for events that name none. Without it, it is that of
+    /// the API key in `REVENIUM_METERING_API_KEY`, by its fingerprint, so that two applications with two keys are never
+    /// billed to each other; and without a key the agent's `default`. A name that cannot be a profile's is refused by the agent with every event, and
     /// billed to nobody.
     pub fn profile(mut self, name: impl Into<String>) -> Self {
         self.profile = Some(name.into());
@@ -160,7 +161,7 @@ impl Builder {
         let sockets = self.socket.map_or_else(place::sockets, |path| vec![path]);
         let spool = |socket: &Path| self.spool.clone().unwrap_or_else(|| place::spool(socket));
         let places = sockets.into_iter().map(|socket| Place { spool: spool(&socket), socket }).collect();
-        let (profile, odd_profile) = match self.profile {
+        let (profile, odd_profile) = match self.profile.or_else(place::profile) {
             Some(name) if !profile_is_valid(&name) => (None, Some(name)),
             name => (name, None),
         };

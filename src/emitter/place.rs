@@ -2,7 +2,7 @@
 //!
 //! Senders and the agent must agree, so both ask here. A socket has exactly one spool: whoever points
 //! an application at another agent, such as a sandbox, also points it at another spool, and no event
-//! ends up with the wrong one.
+//! ends up with the wrong one. Whose this process's events are follows from the environment in the same way.
 
 use std::env;
 use std::ffi::OsString;
@@ -14,11 +14,22 @@ pub const SYSTEM_SOCKET: &str = "/run/revenium/agent.sock";
 /// The spool of the machine's agent.
 pub const SYSTEM_SPOOL: &str = "/var/spool/revenium";
 
+/// The variable that holds the API key, as Revenium's SDKs have it.
+pub const KEY_VARIABLE: &str = "REVENIUM_METERING_API_KEY";
+
 /// The variable that names the socket.
 pub const SOCKET_VARIABLE: &str = "REVENIUM_AGENT_SOCKET";
 
 /// The variable that names the spool.
 pub const SPOOL_VARIABLE: &str = "REVENIUM_AGENT_SPOOL";
+
+/// The profile of this process's API key, by the key's fingerprint; `None` without a key. An agent that has the key
+/// bills whoever it is of; one that has not keeps the events apart. The key itself goes nowhere.
+pub fn profile() -> Option<String> {
+    let key = env::var_os(KEY_VARIABLE)?;
+    let key = key.as_encoded_bytes().trim_ascii();
+    (!key.is_empty()).then(|| revenium_event::fingerprint::of(key))
+}
 
 /// Variables to look at, and whose they are.
 pub struct Surroundings<'a> {

@@ -27,6 +27,7 @@ mod complete;
 mod dialect;
 mod draft;
 mod field;
+pub mod fingerprint;
 mod freeze;
 mod frozen;
 mod guard;

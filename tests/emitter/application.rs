@@ -34,18 +34,26 @@ fn an_application_that_a_test_started_emits_until_it_is_killed() {
 }
 
 /// Starts the application.
-fn start(home: &Home, name: &str) -> (Child, BufReader<ChildStdout>) {
+pub(crate) fn start(home: &Home, name: &str, key: Option<&str>) -> (Child, BufReader<ChildStdout>) {
     let test = "application::an_application_that_a_test_started_emits_until_it_is_killed";
     let mut command = Command::new(std::env::current_exe().expect("is there"));
     command.args(["--exact", test, "--nocapture"]).env_clear().env(VARIABLE, name);
     command.env("REVENIUM_AGENT_SOCKET", home.socket()).env("REVENIUM_AGENT_SPOOL", home.path("spool"));
+    if let Some(key) = key {
+        command.env("REVENIUM_METERING_API_KEY", key);
+    }
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
     let out = BufReader::new(child.stdout.take().expect("piped"));
     (child, out)
 }
 
 /// The ids after `word` until `enough` lines with it came; then it is killed, and what it had said is read.
-fn kill_after(mut child: Child, out: BufReader<ChildStdout>, word: &str, enough: usize) -> Vec<String> {
+pub(crate) fn kill_after(
+    mut child: Child,
+    out: BufReader<ChildStdout>,
+    word: &str,
+    enough: usize,
+) -> Vec<String> {
     let mut said = Vec::new();
     let mut is_killed = false;
     for line in out.lines().map_while(Result::ok) {
@@ -72,7 +80,7 @@ fn what_was_sent_by_an_application_that_is_killed_is_billed_as_long_as_the_agent
     let agent = home.start();
     let mut sent = BTreeSet::new();
     for round in 0..5 {
-        let (child, out) = start(&home, &format!("round{round}"));
+        let (child, out) = start(&home, &format!("round{round}"), None);
         sent.extend(kill_after(child, out, "sent ", 50 + round * 37));
     }
     assert!(sent.len() > 400);
@@ -88,7 +96,7 @@ fn what_was_flushed_to_the_spool_by_an_application_that_is_killed_is_billed() {
     let sandbox = home.sandbox(&[]);
     // The client alone takes the files in here; the agent does in another test.
     home.deliver_to(&sandbox, "spool.dirs = []\n");
-    let (child, out) = start(&home, "alone");
+    let (child, out) = start(&home, "alone", None);
     let flushed = kill_after(child, out, "flushed ", 3);
     let upto: u64 = flushed.last().expect("flushed").parse().expect("a number");
     let agent = home.start();

@@ -2,6 +2,7 @@
 //! once, whoever is killed.
 
 mod application;
+mod key;
 mod outage;
 #[path = "../support/mod.rs"]
 mod support;

@@ -155,6 +155,19 @@ fn over_the_relay_lines_are_a_key_s_by_its_fingerprint_and_never_a_profile_s_by_
     let letters: Vec<Value> = lanes.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(letters.len(), 2, "{lanes}");
     assert!(letters.iter().all(|letter| letter["profile"] == "_unusable"), "{lanes}");
+    // Nor is one billed to it before a person has looked at it.
+    let retried = home.run(&["dlq", "retry", "--all"]);
+    let told = "its member `profile` says team, for which it was not taken: `dlq edit` it";
+    assert!(retried.code == Some(1) && retried.stderr.contains(told), "{}", retried.stderr);
+    let seq_of = |letter: &Value| letter["seq"].as_u64().expect("has a number").to_string();
+    let is_named = |seq: &String| home.run(&["dlq", "show", seq]).stdout.contains("named");
+    let of_named = letters.iter().map(seq_of).find(is_named).expect("is among them");
+    let retried = home.run(&["dlq", "retry", &of_named]);
+    assert!(retried.code == Some(1) && retried.stderr.contains(told), "{}", retried.stderr);
+    home.write("edited", &named.replace("named", "edited"));
+    let edited = home.run(&["dlq", "edit", &of_named, "--file", "edited"]);
+    assert_eq!(edited.code, Some(0), "{}", edited.stderr);
+    sandbox.wait_billed(1);
 
     let of_team = fingerprint(OTHER_KEY);
     for lines in [plain.clone(), hello(&of_team) + &plain, hello("key-0123456789abcdef") + &plain] {
@@ -162,9 +175,12 @@ fn over_the_relay_lines_are_a_key_s_by_its_fingerprint_and_never_a_profile_s_by_
         // Nobody is asked for a key either.
         assert_eq!((answers.len(), &answers[0]["ok"]), (1, &true.into()), "{answers:?}");
     }
-    sandbox.wait_billed(2);
+    sandbox.wait_billed(3);
     let billed = sandbox.entries().into_iter().filter(|entry| entry.what == What::Billed);
-    assert_eq!(billed.filter(|entry| entry.account.as_deref() == Some("other")).count(), 1);
+    let of_other = billed.filter(|entry| entry.account.as_deref() == Some("other"));
+    let bodies: Vec<_> = of_other.filter_map(|entry| entry.body).collect();
+    assert_eq!(bodies.len(), 2, "{bodies:?}");
+    assert!(bodies[0].contains("edited") && bodies[1].contains("plain"), "{bodies:?}");
     agent.stop();
 }
 

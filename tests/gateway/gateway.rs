@@ -26,6 +26,11 @@ impl Gateway {
 
     /// One with more lines in its configuration.
     pub(crate) fn start_with(home: &Home, provider_url: &str, more: &str) -> Self {
+        Self::start_in(home, &[], provider_url, more)
+    }
+
+    /// One with these variables in its environment, too.
+    pub(crate) fn start_in(home: &Home, variables: &[(&str, &str)], provider_url: &str, more: &str) -> Self {
         home.write(
             "gateway.toml",
             &format!("socket.path = \"agent.sock\"\ngateway.listen = \"127.0.0.1:0\"\ngateway.admin_listen = \"127.0.0.1:0\"\ngateway.provider_url = \"{provider_url}\"\n{more}"),
@@ -33,7 +38,7 @@ impl Gateway {
         let _ = fs::remove_file(home.path("gateway-ready"));
         let mut command =
             home.command(&["gateway", "--config", "gateway.toml", "--ready-file", "gateway-ready"]);
-        let child = command.stderr(Stdio::piped()).spawn().expect("starts");
+        let child = command.envs(variables.iter().copied()).stderr(Stdio::piped()).spawn().expect("starts");
         let ready = until(
             "the gateway listens",
             || fs::read(home.path("gateway-ready")).unwrap_or_default(),

@@ -24,7 +24,7 @@ pub struct ManArgs {
 
 /// What the agent and its commands read from their environment.
 const ENVIRONMENT: [(&str, &str); 13] = [
-    ("REVENIUM_METERING_API_KEY", "API key of the profile default"),
+    ("REVENIUM_METERING_API_KEY", "API key of the profile default; of a sender, whose its events are"),
     ("REVENIUM_METERING_BASE_URL", "URL of the profile default; for Revenium's SDKs, the relay's"),
     ("REVENIUM_METERING_DISABLED", "1: nothing is sent to the agent"),
     ("REVENIUM_LOG_LEVEL", "what is logged: error, warn, info, debug or trace"),

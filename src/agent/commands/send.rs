@@ -60,7 +60,8 @@ pub struct SendArgs {
     /// durable; lines that cannot be sent are kept in DIR/bad
     #[arg(long, value_name = "DIR", conflicts_with_all = ["stdin", "file", "EventArgs", "profile", "kind"])]
     pub spool: Option<PathBuf>,
-    /// Which profile the events are for, unless they name one [default: default]
+    /// Which profile the events are for, unless they name one [default: that of the API key in
+    /// REVENIUM_METERING_API_KEY, if it is set, else default]
     #[arg(long, value_name = "NAME", value_parser = profile)]
     pub profile: Option<String>,
     /// What the events meter, unless they say so: completion, image, audio, video, tool, generic,
@@ -206,7 +207,8 @@ fn deliver(
 ) -> Result<u64, Failure> {
     let timeout = args.timeout.unwrap_or(TIMEOUT);
     let mut courier =
-        Courier::connect(places(args), args.profile.clone(), timeout, report).map_err(Failure::NoAgent)?;
+        Courier::connect(places(args), args.profile.clone().or_else(place::profile), timeout, report)
+            .map_err(Failure::NoAgent)?;
     let read = match source {
         Source::Event(event) => courier.send(1, &with_kind(&event, args.kind)).map(|()| Ok(())),
         Source::Lines(input) => send_lines(input, args.kind, &mut courier),

@@ -222,8 +222,17 @@ fn check_destination(letter: &DeadLetter, edited: Option<&str>, to: &Lane) -> Re
     let said = |event: &[u8]| serde_json::from_slice::<Said>(event).unwrap_or_default();
     let before = said(&letter.record.body);
     let now = edited.map(|event| said(event.as_bytes()));
+    // It was taken for nobody, and who sent it may have had no right to the name in it: the word of whoever edits counts.
+    let is_nobodys = &*lane.profile == PROFILE_UNUSABLE;
+    if is_nobodys && edited.is_none() {
+        let message = format!(
+            "its member `profile` says {}, for which it was not taken: `dlq edit` it, and it goes where that member then says",
+            to.profile
+        );
+        return Err(DeskError::invalid("profile", message));
+    }
     let is_profile_left = now.as_ref().is_none_or(|now| now.profile == before.profile);
-    if is_profile_left && to.profile != lane.profile && &*lane.profile != PROFILE_UNUSABLE {
+    if is_profile_left && to.profile != lane.profile && !is_nobodys {
         let message = format!(
             "it came for {}, and its member `profile` says {}: `dlq edit` it, and take the member out or change it",
             lane.profile, to.profile

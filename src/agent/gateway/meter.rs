@@ -247,3 +247,6 @@ pub(super) fn events_of(call: &Call) -> Result<Vec<Event>, String> {
         freeze(call.to_line().as_bytes(), &Identity::Body, &minted).map_err(|refusal| refusal.message)?;
     events.iter().map(|event| Event::from_json(&event.body).map_err(|error| error.to_string())).collect()
 }
+
+#[cfg(test)]
+mod tests;

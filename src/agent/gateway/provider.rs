@@ -18,7 +18,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore};
 
 use super::tap::Upload;
 use crate::secret::Secret;
@@ -55,7 +55,7 @@ pub enum ProviderError {
     Ca,
     /// TLS could not be set up.
     #[error("cannot set up TLS")]
-    Tls(#[source] tokio_rustls::rustls::Error),
+    Tls(#[source] rustls::Error),
 }
 
 type Direct = Client<HttpsConnector<HttpConnector>, Upload>;
@@ -69,6 +69,8 @@ enum Pool {
 /// Where requests go.
 pub struct Provider {
     pool: Pool,
+    /// The URL of the proxy on the way, for messages; without a user or a password.
+    proxy: Option<String>,
     scheme: Scheme,
     authority: Authority,
     /// What stands before a request's own path, without a last `/`.
@@ -88,8 +90,8 @@ impl Provider {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| ProviderError::Url)?;
         let prefix = uri.path().trim_end_matches('/').to_owned();
         let url = format!("{scheme}://{authority}{prefix}").into();
-        let pool = pool(&uri, way)?;
-        Ok(Self { pool, scheme, authority, prefix, host, url })
+        let (pool, proxy) = pool(&uri, way)?;
+        Ok(Self { pool, proxy, scheme, authority, prefix, host, url })
     }
 
     /// Its base URL.
@@ -133,18 +135,30 @@ impl Provider {
     /// A failure in one line. The provider's own words are not in it: there were none.
     pub(super) fn unreached(&self, error: &Error) -> String {
         let what = if error.is_connect() { "cannot reach" } else { "no answer from" };
-        let mut cause = std::error::Error::source(error);
-        let mut why = None;
-        while let Some(error) = cause {
-            why = Some(error.to_string());
-            cause = error.source();
-        }
-        let why = why.unwrap_or_else(|| error.to_string());
-        format!("{what} the provider at {} (gateway.provider_url): {why}", self.url)
+        let proxy = self.proxy.as_ref().filter(|_| error.is_connect());
+        let through = proxy.map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
+        let causes = || std::iter::successors(std::error::Error::source(error), |error| error.source());
+        let why = causes().last().map_or_else(|| error.to_string(), ToString::to_string);
+        let hint = if causes().any(is_of_unknown_authority) {
+            "; an authority of your own is named by drain.ca_file or SSL_CERT_FILE"
+        } else {
+            ""
+        };
+        format!("{what} the provider at {} (gateway.provider_url){through}: {why}{hint}", self.url)
     }
 }
 
-fn pool(uri: &Uri, way: &Way) -> Result<Pool, ProviderError> {
+fn is_of_unknown_authority(error: &(dyn std::error::Error + 'static)) -> bool {
+    // What it wraps is no cause of it, by its own account.
+    if let Some(wrapped) = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()) {
+        return is_of_unknown_authority(wrapped);
+    }
+    let of_tls = error.downcast_ref::<rustls::Error>();
+    matches!(of_tls, Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)))
+}
+
+/// The way to the provider, and the proxy on it.
+fn pool(uri: &Uri, way: &Way) -> Result<(Pool, Option<String>), ProviderError> {
     let matcher = match &way.proxy {
         Some(proxy) => Matcher::builder().all(proxy.reveal().to_owned()).build(),
         None if is_loopback(uri) => Matcher::builder().build(),
@@ -160,13 +174,14 @@ fn pool(uri: &Uri, way: &Way) -> Result<Pool, ProviderError> {
     configure(&mut builder);
     Ok(match matcher.intercept(uri) {
         None if way.proxy.is_some() => return Err(ProviderError::Proxy),
-        None => Pool::Direct(builder.build(HttpsConnector::from((http, tls)))),
+        None => (Pool::Direct(builder.build(HttpsConnector::from((http, tls)))), None),
         Some(proxy) => {
             let mut tunnel = Tunnel::new(proxy.uri().clone(), http);
             if let Some(auth) = proxy.basic_auth() {
                 tunnel = tunnel.with_auth(auth.clone());
             }
-            Pool::Tunnelled(builder.build(HttpsConnector::from((tunnel, tls))))
+            let shown = proxy.uri().to_string().trim_end_matches('/').to_owned();
+            (Pool::Tunnelled(builder.build(HttpsConnector::from((tunnel, tls)))), Some(shown))
         }
     })
 }
@@ -192,7 +207,7 @@ fn tls(ca_pem: Option<&[u8]>) -> Result<ClientConfig, ProviderError> {
             return Err(ProviderError::Ca);
         }
     }
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let mut config = config.map_err(ProviderError::Tls)?.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

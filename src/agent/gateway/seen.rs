@@ -21,6 +21,9 @@ const DAYS_MAX: u64 = 30;
 /// Results that are remembered, at most: 32 MB of files and twice that of memory.
 const RESULTS_MAX: usize = 2_000_000;
 
+/// Bytes of a hash.
+const HASH_BYTES: u64 = 16;
+
 /// How the files' names begin; the day since 1970 follows.
 const PREFIX: &str = "results-";
 
@@ -80,7 +83,11 @@ impl Seen {
 
     fn day_file(&self, day: u64) -> io::Result<File> {
         let path = self.dir.join(format!("{PREFIX}{day}"));
-        OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        // Behind half a hash that a crash left, none would be read as what it is.
+        let bytes = file.metadata()?.len();
+        file.set_len(bytes - bytes % HASH_BYTES)?;
+        Ok(file)
     }
 
     fn days(&mut self) -> io::Result<&mut BTreeMap<u64, HashSet<u128>>> {
@@ -213,6 +220,11 @@ mod tests {
         let mut seen = open(dir.path());
         assert!(seen.knows("msg_1", 100).expect("read"));
         assert!(!seen.knows("msg_2", 100).expect("read"));
+        // Nor does it hide what comes after it.
+        seen.remember("msg_2", 100).expect("written");
+        drop(seen);
+        let mut seen = open(dir.path());
+        assert!(seen.knows("msg_1", 100).expect("read") && seen.knows("msg_2", 100).expect("read"));
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! kernel took from it. Nothing is answered `ok` before its append has returned.
 //!
 //! Stopping shuts the socket for reading first: the sender can add nothing from then on, and
-//! what it had sent before is read, appended and answered.
+//! what it had sent before is read, appended and answered. Over TCP nothing keeps a sender from sending; what had
+//! come by then is read, and for half a second what comes right after it, so that no guest holds a stop up.
 
 mod deadline;
 
@@ -16,7 +17,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use revenium_event::limits::LINE_BYTES_MAX;
 use tokio::io::ReadBuf;
@@ -49,16 +50,20 @@ pub(super) struct Shared<Q> {
 /// A semaphore counts in u32; a byte each would be too fine for it.
 pub(super) const BUDGET_UNIT_BYTES: usize = 1024;
 
-/// Serves one connection to its end. `begun` are bytes that were read from it already.
+/// How long a sender that is shut out is still read from, beyond what had come from it.
+const LATE_MAX: Duration = Duration::from_millis(500);
+
+/// Serves one connection to its end, and gives its stream back. `begun` are bytes that were read from it already.
 pub(super) async fn serve<Q: Queue, W: Wire>(
     shared: &Shared<Q>,
     stream: W,
     begun: &[u8],
     seat: Seat,
     stop: impl Future<Output = ()> + Send + 'static,
-) {
+) -> W {
     let mut connection = Connection::new(shared, stream, begun, seat, Box::pin(stop));
     poll_fn(|cx| connection.poll(cx)).await;
+    connection.stream
 }
 
 struct Connection<'q, Q, W> {
@@ -73,12 +78,21 @@ struct Connection<'q, Q, W> {
     answers: Answers,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_stopping: bool,
+    /// Of a sender that is shut out: what is still read from it.
+    rest: Option<Rest>,
     /// The user's pace: nothing is read before.
     throttled_until: Option<Instant>,
     is_held_back: bool,
     /// When the last byte came, or when we were last not ready for one.
     read_at: Instant,
     alarm: Alarm,
+}
+
+/// What is read from a sender that is shut out: so many bytes, and more until then.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    bytes: u64,
+    until: Instant,
 }
 
 /// Bytes read and handled in one turn, about a millisecond of work; then others have theirs.
@@ -135,6 +149,7 @@ impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
             answers: Answers::new(now),
             stop,
             is_stopping: false,
+            rest: None,
             throttled_until: None,
             is_held_back: false,
             read_at: now,
@@ -144,7 +159,7 @@ impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = Instant::now();
-        self.heed_stop(cx);
+        self.heed_stop(now, cx);
         self.flights.poll(cx);
         self.heed_time(now, cx);
         let mut bytes_read = 0;
@@ -173,18 +188,19 @@ impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
         self.input == Input::Done && self.flights.is_empty() && self.answers.is_empty()
     }
 
-    fn heed_stop(&mut self, cx: &mut Context<'_>) {
+    fn heed_stop(&mut self, now: Instant, cx: &mut Context<'_>) {
         if !self.is_stopping && self.stop.as_mut().poll(cx).is_ready() {
             self.is_stopping = true;
             self.throttled_until = None;
-            self.close_to_more();
+            self.close_to_more(now);
         }
     }
 
     /// Lets the sender add nothing; what it has sent can still be read.
-    fn close_to_more(&self) {
-        // Fails only if the other side is gone, and then the same holds.
-        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Read);
+    fn close_to_more(&mut self, now: Instant) {
+        self.stream.shut_out();
+        let bytes = rustix::io::ioctl_fionread(&self.stream).unwrap_or(0);
+        self.rest.get_or_insert(Rest { bytes, until: now + LATE_MAX });
     }
 
     /// Says what the landed batches came to.
@@ -267,23 +283,39 @@ impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
         if self.input != Input::Open || !self.may_take(now) {
             return None;
         }
+        if self.rest.is_some_and(|rest| rest.bytes == 0 && now >= rest.until) {
+            self.input = Input::Ended;
+            return Some(0);
+        }
         // An idle connection waits without a buffer.
         if self.lines.bytes_held() == 0 && self.stream.poll_readable(cx).is_pending() {
-            return None;
+            return self.nothing_came();
         }
         let mut room = ReadBuf::new(self.lines.room());
         let read = Pin::new(&mut self.stream).poll_read(cx, &mut room);
         let count = room.filled().len();
         match read {
-            Poll::Pending => return None,
+            Poll::Pending => return self.nothing_came(),
             Poll::Ready(Ok(())) if count > 0 => {
                 self.lines.filled(count);
                 self.read_at = now;
+                if let Some(rest) = &mut self.rest {
+                    rest.bytes = rest.bytes.saturating_sub(count as u64);
+                }
             }
             // The end, or a sender that vanished leaving answers unread; all it sent was read before.
             Poll::Ready(_) => self.input = Input::Ended,
         }
         Some(count)
+    }
+
+    /// Of a sender that is shut out that is the end, once what had come is read.
+    fn nothing_came(&mut self) -> Option<usize> {
+        let is_over = self.rest.is_some_and(|rest| rest.bytes == 0);
+        is_over.then(|| {
+            self.input = Input::Ended;
+            0
+        })
     }
 
     /// Whether there is room for another batch, and its sender's pace allows it.

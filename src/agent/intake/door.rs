@@ -33,7 +33,7 @@ pub const DEAD_REASON_REFUSED_AT_INTAKE: u8 = 2;
 pub const PROFILE_DEFAULT: &str = "default";
 
 /// Lane of a refused event whose `profile` cannot be a profile's name. It cannot be configured
-/// by accident, and so such an event is never sent anywhere without a person's word.
+/// by accident, and so such an event is never sent anywhere before a person has edited it.
 pub const PROFILE_UNUSABLE: &str = "_unusable";
 
 /// Profiles that are not configured and that refused events are kept for by name, in one run: each makes

@@ -148,7 +148,7 @@ impl<Q: Queue> Server<Q> {
                 // A stop without a sender is a stop.
                 let stop = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
                 self.connections.spawn(async move {
-                    connection::serve(&shared, stream, &[], seat, stop).await;
+                    drop(connection::serve(&shared, stream, &[], seat, stop).await);
                     drop(counted);
                 });
             }

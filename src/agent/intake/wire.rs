@@ -7,14 +7,22 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// A stream that can be shut for reading alone, and waited for without a buffer.
+/// A stream whose sender can be shut out, and that can be waited for without a buffer.
 pub(super) trait Wire: AsyncRead + AsyncWrite + AsFd + Unpin {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Lets the other side send no more, where that can be. What it has sent can still be read.
+    fn shut_out(&self);
 }
 
 impl Wire for UnixStream {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
+    }
+
+    fn shut_out(&self) {
+        // Fails only if the other side is gone, and then the same holds.
+        let _ = rustix::net::shutdown(self, rustix::net::Shutdown::Read);
     }
 }
 
@@ -22,4 +30,8 @@ impl Wire for TcpStream {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
     }
+
+    /// TCP cannot. Shut for reading, it takes all the same what is sent, but no longer says that there is room again: a
+    /// sender that waits for it would wait for minutes.
+    fn shut_out(&self) {}
 }

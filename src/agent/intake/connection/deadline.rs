@@ -33,7 +33,7 @@ impl<Q: Queue, W: Wire> Connection<'_, Q, W> {
         if self.answer_deadline().is_some_and(|at| now >= at) {
             self.shared.observer.stalled();
             self.answers.give_up();
-            self.close_to_more();
+            self.close_to_more(now);
         }
         if self.idle_deadline().is_some_and(|at| now >= at) {
             self.lines.shrink(true);
@@ -42,7 +42,7 @@ impl<Q: Queue, W: Wire> Connection<'_, Q, W> {
         if self.end_deadline().is_some_and(|at| now >= at) {
             // What comes just now is still read; the end follows it.
             self.read_at = now;
-            self.close_to_more();
+            self.close_to_more(now);
         }
     }
 

@@ -7,6 +7,7 @@ mod answers;
 mod binding;
 mod bounds;
 pub(crate) mod fake;
+mod guests;
 mod keys;
 mod lifecycle;
 mod profiles;

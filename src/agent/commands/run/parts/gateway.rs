@@ -12,6 +12,7 @@ use super::count::Counted;
 use crate::config::{DrainConfig, GatewayConfig, loops_into};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::gateway::{Gateway, Limits, Provider, Seen, Settings, Way};
+use crate::intake::PROFILE_DEFAULT;
 use crate::metrics::Via;
 use crate::tasks::{Stage, Tasks};
 use crate::web::Waiting;
@@ -34,12 +35,11 @@ pub(super) fn start(shell: &Shell, socket: &Path, tasks: &mut Tasks) -> Result<O
         return Err(Failure::new(Exit::Config, message));
     }
     let seen = seen(&shell.config.data_dir)?;
-    let mut emitter = Emitter::builder().socket(socket);
+    // It is the agent's, and so are its calls, whatever key the environment has.
+    let profile = config.profile.as_deref().unwrap_or(PROFILE_DEFAULT);
+    let mut emitter = Emitter::builder().socket(socket).profile(profile);
     if let Some(spool) = shell.config.spool.dirs.first() {
         emitter = emitter.spool(spool);
-    }
-    if let Some(profile) = &config.profile {
-        emitter = emitter.profile(profile);
     }
     let (emitter, settings) = (emitter.build(), settings(config));
     let counted = Arc::new(Counted::new(shell.metrics.clone(), Via::Socket));
