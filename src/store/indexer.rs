@@ -17,7 +17,7 @@ use crate::index::{self, Batch, Doubt, Ended, Index};
 use crate::progress::Way;
 use crate::quarantine;
 use crate::scan::{self, FIRST_CHUNK, Step};
-use crate::segment::Pos;
+use crate::segment::{Begins, Pos};
 use crate::shared::{Pending, Shared, add, lock};
 use crate::stats::LaneStats;
 use crate::{index::schema, space};
@@ -71,7 +71,7 @@ pub(crate) fn run(shared: &Arc<Shared>, tail: (Pos, Chain)) {
 /// `told` is how far claims were told of their ends. An index that is made anew meets all notes
 /// again, and an earlier one must not end a claim that is out now.
 fn follow(shared: &Arc<Shared>, tail: (Pos, Chain), told: &mut Pos, anew: bool) -> Result<(), Doubt> {
-    open(shared, anew)?;
+    open(shared, tail, anew)?;
     let mut turned_at = Instant::now();
     loop {
         let caught_up = turn(shared, tail, told)?;
@@ -116,7 +116,7 @@ fn flush_and_drop(shared: &Shared) -> Result<(), Doubt> {
 }
 
 /// Opens the index, and prepares it for a rebuild unless it fits the log.
-fn open(shared: &Arc<Shared>, anew: bool) -> Result<(), Doubt> {
+fn open(shared: &Arc<Shared>, tail: (Pos, Chain), anew: bool) -> Result<(), Doubt> {
     let o = &shared.options;
     let (mut index, doubt) = index::open(&o.dir, o.index_cache_bytes, anew)?;
     if let Some(doubt) = &doubt {
@@ -135,8 +135,23 @@ fn open(shared: &Arc<Shared>, anew: bool) -> Result<(), Doubt> {
         let first = Pos { ordinal: listed.segment.ordinal, offset: FIRST_CHUNK };
         is_anew = durable != first;
         add(&shared.counters.index_rebuilds, u64::from(is_anew));
-        let link = listed.segment.link().map_err(Doubt::Log)?;
-        index.begin_rebuild(first, link, latest_checkpoint(shared)?)?;
+        let (link, begins_anew) = match listed.segment.begins().map_err(Doubt::Log)? {
+            Begins::With(header) => {
+                let link = Chain { next_seq: header.first_seq, crc: header.prev_crc };
+                (Some(link), header.prev_ordinal == 0 && header.first_seq > 1)
+            }
+            // Not written yet: the watermark alone knows what was before, if anything.
+            _ if tail.0 == first => (Some(tail.1), tail.1.next_seq > 1),
+            Begins::TooNew(_) | Begins::WithoutHeader => (None, false),
+        };
+        if begins_anew {
+            let records = link.map_or(0, |link| link.next_seq - 1);
+            tracing::warn!(
+                records,
+                "a log began where all files of the one before it were gone: its records are lost"
+            );
+        }
+        index.begin_rebuild(first, link, begins_anew, latest_checkpoint(shared)?)?;
     }
     let way = Way::begin(shared, index.at(), is_anew);
     *lock(&shared.index) = Some(index);

@@ -217,11 +217,13 @@ impl Index {
     }
 
     /// Begins a rebuild of an empty index from `first`, given what its segment's header says of the
-    /// chunk before, and what the latest checkpoint says.
+    /// chunk before, whether a log whose files were all gone begins anew there, and what the latest
+    /// checkpoint says.
     pub(crate) fn begin_rebuild(
         &mut self,
         first: Pos,
         link: Option<Chain>,
+        begins_anew: bool,
         (retired_to, checkpoint): (u64, Option<v1::Checkpoint>),
     ) -> Result<(), Doubt> {
         let checkpoint = checkpoint.unwrap_or_default();
@@ -244,7 +246,7 @@ impl Index {
         }
         if let Some(link) = link {
             self.set_chain(link);
-            if has_vanished {
+            if has_vanished || begins_anew {
                 self.vanished(link.next_seq, first);
             }
         }
