@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List
 import pytest
 from conftest import ROOT
 
-from revenium_middleware_anthropic import _call, _emitter, _facts, _raw
+from revenium_middleware_anthropic import _call, _facts, _outlet, _raw
 
 CASSETTES = ROOT.parent / "shared/cassettes"
 
@@ -25,7 +25,7 @@ WHOLE = ("complete", {"input_tokens": 25, "output_tokens": 15})
 def told(monkeypatch: pytest.MonkeyPatch) -> List[Dict[str, Any]]:
     """Calls that were handed over, in place of handing them over."""
     told: List[Dict[str, Any]] = []
-    monkeypatch.setattr(_emitter, "emit", lambda body: told.append(json.loads(b"{" + body)["call"]))
+    monkeypatch.setattr(_outlet, "emit", lambda body: told.append(json.loads(b"{" + body)["call"]))
     return told
 
 

@@ -1,7 +1,7 @@
 //! Meeting all damage of a log at once, as the agent would meet it one by one.
 //!
 //! Damage in segments that nobody reads waits for the day on which they are claimed from or retired. Here it is
-//! looked for, its bytes are kept, and what it took is counted as lost; closing the store says again what the
+//! looked for, its bytes are kept, and what it took is counted as lost; the maintainer says again what the
 //! damage took of the ends of records (`restate`). Of the log itself nothing is written over.
 
 use std::fs::File;

@@ -57,10 +57,14 @@ pub(crate) fn after_damage(maintainer: &mut Maintainer) -> bool {
         return false;
     }
     let Some(begun) = begin(shared) else { return false };
+    shared.is_restating.store(true, Ordering::Release);
     shared.is_damaged.store(false, Ordering::Release);
-    if let Err(doubt) = begun.say_again(shared, maintainer.left_behind.as_ref()) {
+    let said = begun.say_again(shared, maintainer.left_behind.as_ref());
+    shared.is_damaged.fetch_or(said.is_err(), Ordering::AcqRel);
+    // Whoever waits for it waits where the maintainer is woken.
+    shared.space.change(|_| shared.is_restating.store(false, Ordering::Release));
+    if let Err(doubt) = said {
         tracing::warn!(%doubt, "cannot say again what damage took from the log");
-        shared.is_damaged.store(true, Ordering::Release);
         maintainer.restate_failed = Some(Instant::now());
         return false;
     }

@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) closing: AtomicBool,
     /// Damage was met that may have taken notes of ends.
     pub(crate) is_damaged: AtomicBool,
+    /// What damage took is being said again.
+    pub(crate) is_restating: AtomicBool,
     /// The committer has written its last chunk.
     pub(crate) log_ended: AtomicBool,
 }
@@ -229,6 +231,7 @@ impl Shared {
             broken: watch::Sender::new(None),
             closing: AtomicBool::new(false),
             is_damaged: AtomicBool::new(false),
+            is_restating: AtomicBool::new(false),
             log_ended: AtomicBool::new(false),
         }
     }

@@ -295,12 +295,24 @@ impl Store {
     }
 
     /// Looks at all of the log, keeps what is damaged, and counts what cannot be read as lost. Call it when
-    /// [`Store::wait_settled`] was true, and close the store after it: that says again what the damage took.
+    /// [`Store::wait_settled`] was true, and [`Store::wait_restated`] after it.
     ///
     /// # Errors
     /// [`SurveyError`], when the log cannot be read; nothing was lost then.
     pub fn meet_damage(&self) -> Result<Inspection, SurveyError> {
         repair::meet(&self.inner.shared)
+    }
+
+    /// Waits until what damage took of the ends of records is said again, `at_most` that long. A store that closes
+    /// before leaves that to the next one, and its index alone knows those ends until then.
+    #[must_use]
+    pub fn wait_restated(&self, at_most: Duration) -> bool {
+        let shared = &self.inner.shared;
+        let is_said =
+            || !shared.is_damaged.load(Ordering::Acquire) && !shared.is_restating.load(Ordering::Acquire);
+        shared.wake_maintainer();
+        drop(shared.space.wait(at_most, |_| is_said()));
+        is_said()
     }
 
     /// Every lane that ever held a record, with its counts.

@@ -109,7 +109,7 @@ fn what_makes_no_sense_to_the_control_socket_is_refused_by_name_and_changes_noth
     };
     let retry = r#"{"retry":{"filter":{},"after":0,"upto":null,"new_transaction_id":false}}"#;
     for (path, body, status, word) in [
-        ("/nothing", "{}", "404", "/letters, /claims and /flush"),
+        ("/nothing", "{}", "404", "/letters, /claims, /flush and /books"),
         ("/letters", "", "400", "makes no sense"),
         ("/letters", "{}", "400", "makes no sense"),
         ("/letters", &retry.replace("retry", "resend"), "400", "makes no sense"),

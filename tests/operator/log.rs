@@ -186,6 +186,27 @@ fn a_repair_keeps_a_copy_counts_what_is_lost_and_leaves_the_rest_to_be_delivered
     }
 }
 
+/// What is there already is somebody's, perhaps the only other copy, perhaps the log.
+#[test]
+fn a_repair_takes_no_place_for_its_copy_that_something_is_in() {
+    let home = filled();
+    let (path, at) = find(&home, EVENTS / 2);
+    write(&path, at - 2048, &[0; 4096]);
+    fs::create_dir(home.path("kept")).expect("made");
+    home.write("kept/older", "the only copy");
+    for (place, why) in
+        [("kept", "exists"), ("data/store", "exists"), ("data/store/copy", "in the log itself")]
+    {
+        let before = (content(&home.path("data")), content(&home.path("kept")));
+        let ended = home.run(&["log", "repair", "--apply", "--backup", place]);
+        assert!(ended.code == Some(2) && ended.stderr.contains(why), "{place}: {}", ended.stderr);
+        assert_eq!((content(&home.path("data")), content(&home.path("kept"))), before, "{place}");
+    }
+    let ended = home.run(&["log", "repair", "--apply", "--backup", "kept/newer"]);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert!(home.path("kept/newer/watermark").is_file());
+}
+
 #[test]
 fn a_log_of_which_no_file_is_left_is_not_repaired() {
     let home = filled();

@@ -27,13 +27,29 @@ pub(super) fn bytes(log: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// Copies the folder `from` to the new folder `to`, which only its owner can open, durably.
-pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(to)?;
+/// Copies the log's folder to the new folder `to`, durably. If it fails, nothing of it is left; what was there before
+/// is not touched.
+pub(super) fn make(log: &Path, to: &Path) -> io::Result<()> {
+    let above = to.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if above.canonicalize()?.starts_with(log.canonicalize()?) {
+        return Err(io::Error::other("it would lie in the log itself; name a place outside of it"));
+    }
+    create(to)?;
+    copy(log, to).inspect_err(|_| drop(fs::remove_dir_all(to)))?;
+    File::open(above)?.sync_all()
+}
+
+/// A folder that only its owner can open, and that was not there.
+fn create(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(folder)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
     for entry in entries(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
+            create(&target)?;
             copy(&entry.path(), &target)?;
             continue;
         }

@@ -1,7 +1,8 @@
 //! `log repair`: the plan, and with `--apply` what it says.
 //!
 //! What is done is the agent's own way with damage, for all of it at once: damaged bytes are kept in quarantine,
-//! what they held is counted as lost, and an index that the books do not balance with is made anew.
+//! what they held is counted as lost, and the ends that only the index knows now are written down again. So the index
+//! stays, whatever the books say.
 
 use std::fmt::Write;
 use std::fs;
@@ -16,10 +17,14 @@ use crate::cli::{self, ListenArgs};
 use crate::commands::{LogPlace, count, print, ranges, run, status};
 use crate::config::Config;
 use crate::exit::{Exit, Failure, OrExit};
+use crate::undelivered;
 use crate::user::Names;
 
 /// For the index to follow the log, or to be made anew from all of it.
 const READY_MAX: Duration = Duration::from_secs(3600);
+
+/// For what damage took to be said again, which reads the log.
+const RESTATED_MAX: Duration = Duration::from_secs(3600);
 
 /// For notes to become durable and be followed.
 const SETTLED_MAX: Duration = Duration::from_secs(60);
@@ -58,19 +63,16 @@ pub(super) fn repair(args: &RepairArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Failure);
     }
     let failed = format!("the log cannot be copied to {}; nothing was changed", to.display());
-    backup::copy(log, &to).inspect_err(|_| drop(fs::remove_dir_all(&to))).or_exit(Exit::Usage, failed)?;
+    backup::make(log, &to).or_exit(Exit::Usage, failed)?;
+    // Events may wait again: whoever removes the agent is to ask for them.
+    undelivered::forget(&place.data_dir).or_exit(Exit::Usage, "the note of what is undelivered stays")?;
     drop(held);
     let flags = cli::flags(&args.config, &ListenArgs::default());
     // What is wrong with keys or addresses is nothing to the log.
     let (config, _) = Config::inspect(&flags, &place.around);
     let options = Options { dir: log.clone(), ..run::log_options(&config) };
-    meet(options.clone())?;
-    let mut books = Books::of_log(log, None).or_exit(Exit::Usage, cannot)?;
-    if !books.balance() {
-        drop_index(log).or_exit(Exit::Usage, "the index cannot be removed")?;
-        meet(options)?;
-        books = Books::of_log(log, None).or_exit(Exit::Usage, cannot)?;
-    }
+    meet(options)?;
+    let books = Books::of_log(log, None).or_exit(Exit::Usage, cannot)?;
     let lost: u64 = books.lanes.iter().map(|lane| lane.ledger.lost).sum();
     print(&format!("\nrepaired; since the log was made, {} lost to damage\n", count(lost, "event")))?;
     if !books.balance() {
@@ -119,7 +121,7 @@ fn plan(log: &Path, to: &Path, found: &Inspection, books: &Books) -> String {
         text,
         "  3. count what cannot be read and had not ended as lost; {missing} are known so far{which}"
     );
-    let _ = writeln!(text, "  4. make the index anew if the books do not balance with it");
+    let _ = writeln!(text, "  4. write down again how events ended of which only the index knows it then");
     text
 }
 
@@ -132,19 +134,14 @@ fn meet(options: Options) -> Result<(), Failure> {
         return Err(late());
     }
     store.meet_damage().or_exit(Exit::Usage, "the log cannot be read")?;
+    if !store.wait_restated(RESTATED_MAX) {
+        let why = "the damage is counted, but not yet written down is how events ended of which only the index knows it: \
+                   start the agent, which goes on with that";
+        return Err(Failure::new(Exit::Usage, why));
+    }
     if !store.wait_settled(SETTLED_MAX) {
         return Err(late());
     }
     store.close();
-    Ok(())
-}
-
-fn drop_index(log: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(log)? {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with("index-")) {
-            fs::remove_dir_all(entry.path())?;
-        }
-    }
     Ok(())
 }
