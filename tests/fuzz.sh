@@ -12,6 +12,8 @@ cd "$(dirname "$0")/.." || exit
 seconds="${REVENIUM_FUZZ_SECONDS:-60}"
 work="$PWD/target/fuzz"
 # Its sanitizer coverage is not stable in the compiler's words, and is in its deeds.
+# Where tests/run.sh installs cargo-fuzz.
+export PATH="$PWD/target/tools/bin:$PATH"
 export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/build"
 built="$CARGO_TARGET_DIR/x86_64-unknown-linux-gnu/release"
 mapfile -t targets < <(if [ $# -gt 0 ]; then printf '%s\n' "$@"; else basename -s .rs fuzz/targets/*.rs; fi)

@@ -76,7 +76,9 @@ try() { # TITLE VENV WHEEL REASON ARGS...: installs the wheel there, and runs te
     "$venv/bin/python" -m pip install -q --disable-pip-version-check --force-reinstall --no-deps "$wheel"
     note "installing for $title" $?
     echo "== $title"
-    out="$(cd python && "../$venv/bin/python" -m pytest -q -rs -p no:cacheprovider "$@" 2>&1)" || echo "$out"
+    # One that hangs has failed, and says where: each thread's trace after five minutes in one test.
+    out="$(cd python && timeout --signal=ABRT 1200 "../$venv/bin/python" -m pytest -q -rs -p no:cacheprovider \
+        -o faulthandler_timeout=300 "$@" 2>&1)" || echo "$out"
     last="$(tail -n 1 <<< "$out")"
     echo "$last"
     count() { grep -oE "[0-9]+ ($1)" <<< "$last" | awk '{n += $1} END {print n + 0}'; }
