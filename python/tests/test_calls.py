@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict
 import anthropic
 import pytest
 from conftest import ASK, MODEL, Metered, Provider
+from ways import httpx
 
 import revenium_middleware_anthropic  # noqa: F401
 from revenium_middleware_anthropic import _batch
@@ -232,6 +233,36 @@ def test_so_are_one_that_failed_and_the_results_of_a_batch(client: Any, metered:
     # The next one, which is not marked, is ours again.
     client.messages.create(**ASK)
     assert metered.call()["stop_reason"] == "end_turn"
+
+
+# What the SDK cannot read, and what it raises itself.
+UNREADABLE = [(b'{"id": "msg_1", "usa', json.JSONDecodeError), (b'{"id": "\xff"}', UnicodeDecodeError)]
+
+
+@pytest.mark.parametrize("content, error", UNREADABLE)
+def test_an_answer_that_cannot_be_read_is_metered_once(metered: Metered, content: bytes, error: Any) -> None:
+    def answer(request: Any) -> Any:
+        return httpx.Response(200, headers={"content-type": "application/json"}, content=content)
+
+    async def async_answer(request: Any) -> Any:
+        return answer(request)
+
+    async def call() -> None:
+        transport = httpx.MockTransport(async_answer)
+        async with anthropic.AsyncAnthropic(
+            api_key="x", base_url="http://provider", http_client=httpx.AsyncClient(transport=transport)
+        ) as client:
+            await client.messages.create(**ASK)
+
+    transport = httpx.MockTransport(answer)
+    client = anthropic.Anthropic(
+        api_key="x", base_url="http://provider", http_client=httpx.Client(transport=transport)
+    )
+    with pytest.raises(error):
+        client.messages.create(**ASK)
+    with pytest.raises(error):
+        asyncio.run(call())
+    assert [(one["ended"], one["error"]) for one in metered.calls()] == [("error", {"class": error.__name__})] * 2
 
 
 def test_each_turn_of_a_tool_runner_is_a_call(client: Any, metered: Metered) -> None:

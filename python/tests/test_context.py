@@ -1,6 +1,7 @@
 """Metadata that calls share, selective metering, the environment's tags, and metadata that is no good."""
 
 import asyncio
+import contextvars
 import math
 import os
 from typing import Any, Dict, List
@@ -101,6 +102,17 @@ def test_tasks_that_share_a_block_do_not_end_each_other_s(client: Any, metered: 
     asyncio.run(both())
     tags = [_tags(call) for call in metered.calls()]
     assert (tags.count({"agent": "shared"}), tags.count(None)) == (3, 3)
+
+
+@pytest.mark.parametrize("scope", [revenium.revenium_metadata(agent="there"), revenium.revenium_meter()])
+def test_a_block_may_be_left_in_another_context(client: Any, metered: Metered, scope: Any) -> None:
+    # One that knows nothing of the block, and one that was copied within it.
+    entered = contextvars.copy_context()
+    entered.run(scope.__enter__)
+    contextvars.copy_context().run(scope.__exit__, None, None, None)
+    entered.copy().run(scope.__exit__, None, None, None)
+    client.messages.create(**ASK)
+    assert _tags(metered.call()) is None
 
 
 def test_a_stream_has_the_tags_of_where_it_was_made(client: Any, metered: Metered) -> None:

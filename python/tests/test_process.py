@@ -6,13 +6,14 @@ there are, on its socket and in spool files together.
 
 import json
 import signal
+import threading
 from typing import Any, Set, Tuple
 
 import pytest
 from agent import Agent
 from conftest import App
 
-from revenium_middleware_anthropic import _state
+from revenium_middleware_anthropic import _keep, _state
 
 
 @pytest.fixture
@@ -359,6 +360,16 @@ def test_memory_is_bounded_in_bytes() -> None:
     assert [state.admit(body) for _ in range(16)] == [None] * 16
     assert state.admit(body) == "memory and spool are full"
     assert (state.in_memory(), state.counts["lost"]) == (16, 1)
+
+
+def test_whatever_spooling_raises_nothing_stays_parked(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = _state.State()
+    state.admit(b"x\n")
+    keeper = _keep.Keeper(state, threading.RLock(), lambda: b"hello\n", 0.0)
+    monkeypatch.setattr(_keep._spool.Writer, "write", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        keeper.keep("")
+    assert (state.parked, len(state.unsent)) == (0, 1)
 
 
 def test_it_can_be_turned_off(app: App, agent: Agent) -> None:

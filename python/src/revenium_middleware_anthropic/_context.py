@@ -136,7 +136,13 @@ class _Scope:
         self._tokens.set([*self._tokens.get([]), token])
 
     def __exit__(self, *_: object) -> None:
-        *outer, token = self._tokens.get()
+        safely("leaving a block", self._leave)
+
+    def _leave(self) -> None:
+        tokens = self._tokens.get([])
+        if not tokens:
+            return  # It was entered in another context, of which this one knows nothing.
+        *outer, token = tokens
         self._tokens.set(outer)
         try:
             self._var.reset(token)

@@ -36,7 +36,10 @@ def is_official_loaded() -> bool:
 def answered(response: Any) -> None:
     """The provider's answer to the request that is under way, before it becomes what the application gets."""
     followed = _under_way.get()
-    if followed is not None and _claim.is_metered_elsewhere(response):
+    if followed is None:
+        return
+    followed.is_answered = True
+    if _claim.is_metered_elsewhere(response):
         followed.leave()
 
 
@@ -44,7 +47,7 @@ class _Followed:
     """A request that is under way, from its making: `answered` knows what follows it."""
 
     def __init__(self) -> None:
-        self._is_left = False
+        self._is_left = self.is_answered = False
         self._outer = _under_way.get()
         _under_way.set(self)
 
@@ -71,7 +74,8 @@ class Followed(_Followed):
         if _claim.is_metered_elsewhere(getattr(error, "response", None)):
             self._call.forget()
         api_error = getattr(sys.modules.get("anthropic"), "APIError", ())
-        if isinstance(error, api_error) or not isinstance(error, Exception):
+        # An answer that the SDK cannot read raises what it likes, and the call was made.
+        if self.is_answered or isinstance(error, api_error) or not isinstance(error, Exception):
             self._call.failed(error)
         else:
             # Before anything was sent, as for want of a key.

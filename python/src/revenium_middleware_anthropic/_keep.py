@@ -56,11 +56,13 @@ class Keeper:
             return False
         try:
             self._writer.write(folder, producer, parked[0].n, [hello, *(line.content for line in parked)])
-        except (OSError, ValueError) as error:
+        except BaseException as error:
             with self._lock:
                 self._state.unpark(parked)
             self._failures += 1
             self._pause(2 ** min(self._failures, 16))
+            if not isinstance(error, (OSError, ValueError)):
+                raise
             _log.error_once("spool", "cannot keep calls in %s: %s", folder, error)
             return False
         with self._lock:
