@@ -77,23 +77,29 @@ class Life:
 
     def admit(self) -> None:
         """Takes what has arrived, and hands to the kernel what it can."""
-        while self.arrived:
-            with self.lock:
-                if self.is_inside:
-                    # A finalizer or a signal handler, within the very lines below, which go round once more.
-                    return
-                self.is_inside = True
-                try:
-                    self._admit()
-                finally:
-                    self.is_inside = False
+        lost: List[str] = []
+        try:
+            while self.arrived:
+                with self.lock:
+                    if self.is_inside:
+                        # A finalizer or a signal handler, within the very lines below, which go round once more.
+                        return
+                    self.is_inside = True
+                    try:
+                        self._admit(lost)
+                    finally:
+                        self.is_inside = False
+        finally:
+            # Without the lock: it is the application that decides where it is told, and how long that takes.
+            for why in lost:
+                _log.error_once("lost " + why, "a call was not metered: %s", why)
 
-    def _admit(self) -> None:
+    def _admit(self, told: List[str]) -> None:
         state = self.state
         while self.arrived:
             lost = state.admit(self.arrived.popleft())
-            if lost:
-                _log.error_once("lost " + lost, "a call was not metered: %s", lost)
+            if lost and lost not in told:
+                told.append(lost)
         if not self.has_tried:
             # The first event finds the agent itself, so that the kernel has it, too, when the call returns.
             self.has_tried = True
@@ -196,9 +202,13 @@ def stats() -> Dict[str, int]:
 
 def close() -> None:
     """Hands over or spools what is left."""
-    try:
-        for tell in at_exit:
+    for tell in at_exit:
+        try:
             tell()
+        except Exception:
+            # What is in memory is handed over all the same.
+            _log.bug("ending")
+    try:
         life = _lives.get(os.getpid())
         if life is not None:
             life.close()
