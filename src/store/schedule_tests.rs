@@ -3,8 +3,9 @@
 //! The real committer on a real file; only who goes on next is the scheduler's, and seeded. It has no clock: a wait
 //! that only time would end is found as a deadlock.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use shuttle::{Config, Runner, thread};
 use crate::chunk::Encoded;
 use crate::committer::Committer;
 use crate::error::AppendError;
-use crate::options::Options;
+use crate::options::{Options, Tap};
 use crate::recover::recover;
 use crate::scan::{self, FIRST_CHUNK, Step, Until};
 use crate::shared::Shared;
@@ -43,12 +44,15 @@ fn in_whatever_order_threads_take_turns_what_is_acknowledged_is_flushed_and_ever
 /// How many were acknowledged.
 fn once() -> u64 {
     let dir = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
-    let (shared, committer) = opened(dir.path());
+    let device = Arc::<Device>::default();
+    let (shared, committer) = opened(dir.path(), device.clone());
     let committer = thread::spawn(move || committer.run());
     let senders: Vec<_> = (0..SENDERS)
         .map(|sender| {
-            let shared = shared.clone();
-            thread::spawn(move || (0..EACH).filter_map(|n| append(&shared, sender, n)).collect::<Vec<_>>())
+            let (shared, device) = (shared.clone(), device.clone());
+            thread::spawn(move || {
+                (0..EACH).filter_map(|n| append(&shared, &device, sender, n)).collect::<Vec<_>>()
+            })
         })
         .collect();
     let ending = {
@@ -64,12 +68,12 @@ fn once() -> u64 {
 }
 
 /// The number that a record got, which is flushed then; `None` if the store ended before.
-fn append(shared: &Shared, sender: u64, n: u64) -> Option<Seq> {
+fn append(shared: &Shared, device: &Device, sender: u64, n: u64) -> Option<Seq> {
     let answer = shared.submit(vec![record(sender, n)], 1_000, None).ok()?;
     match block_on(answer).unwrap_or(Err(AppendError::Closing)) {
         Ok(answers) => {
             let [Appended::Stored(seq)] = answers[..] else { panic!("it is new: {answers:?}") };
-            assert!(seq.0 < flushed(shared), "{seq} is acknowledged and not in what is flushed");
+            assert!(seq.0 < flushed(shared, device), "{seq} is acknowledged and not in what is flushed");
             Some(seq)
         }
         Err(AppendError::Closing) => None,
@@ -77,18 +81,55 @@ fn append(shared: &Shared, sender: u64, n: u64) -> Option<Seq> {
     }
 }
 
-/// The first number that is not in the flushed part of the log, as its bytes say.
-fn flushed(shared: &Shared) -> u64 {
-    let end = *shared.durable.lock();
-    let segment = shared.listed(end.ordinal).expect("the active segment").segment;
+/// The first number that is not in the part of the log that the device has flushed, as its bytes say.
+fn flushed(shared: &Shared, device: &Device) -> u64 {
+    let ordinal = shared.durable.lock().ordinal;
+    let segment = shared.listed(ordinal).expect("the active segment").segment;
+    let end = device.flushed_to(segment.file.path());
     let (mut at, mut next) = (FIRST_CHUNK, 1);
-    while at < end.offset {
-        match scan::step(&segment, at, Until::Sealed(end.offset), None).expect("it is read") {
+    while at < end {
+        match scan::step(&segment, at, Until::Sealed(end), None).expect("it is read") {
             Step::Chunk(found, _) => (at, next) = (found.end(), found.header.next_seq),
             Step::Hole(_) | Step::End => panic!("flushed bytes are no chunk"),
         }
     }
     next
+}
+
+/// How far each file was written, and how far it was when it was flushed last.
+#[derive(Default)]
+struct Device(Mutex<BTreeMap<PathBuf, (u64, u64)>>);
+
+impl Device {
+    fn flushed_to(&self, path: &Path) -> u64 {
+        self.0.lock().expect("unpoisoned").get(path).map_or(0, |(_, flushed)| *flushed)
+    }
+}
+
+impl Tap for Device {
+    fn write(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut files = self.0.lock().expect("unpoisoned");
+        let (written, _) = files.entry(path.to_owned()).or_default();
+        *written = offset + bytes.len() as u64;
+        Ok(())
+    }
+
+    fn flush(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flushed(&self, path: &Path) {
+        if let Some((written, flushed)) = self.0.lock().expect("unpoisoned").get_mut(path) {
+            *flushed = *written;
+        }
+    }
+
+    fn renamed(&self, from: &Path, to: &Path) {
+        let mut files = self.0.lock().expect("unpoisoned");
+        files.remove(from);
+        // What a file holds from its preparation is no chunk.
+        files.insert(to.to_owned(), (0, 0));
+    }
 }
 
 fn record(sender: u64, n: u64) -> NewRecord {
@@ -106,13 +147,14 @@ fn record(sender: u64, n: u64) -> NewRecord {
     }
 }
 
-fn opened(dir: &Path) -> (Arc<Shared>, Committer) {
+fn opened(dir: &Path, device: Arc<Device>) -> (Arc<Shared>, Committer) {
     let options = Options {
         segment_bytes: 32 << 10,
         free_reserve_bytes: 0,
         ballast_bytes: 4 << 10,
         record_bytes_max: 1 << 10,
         settle_within: Duration::ZERO,
+        tap: Some(device),
         ..Options::new(dir)
     };
     let found = recover(&options).expect("it opens");
