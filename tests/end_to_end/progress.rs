@@ -240,8 +240,9 @@ fn many_letters_that_are_retried_have_a_bar_on_a_terminal() {
 fn many_letters_that_are_retried_have_lines_elsewhere() {
     let home = Home::new();
     let sandbox = home.sandbox(&[]);
-    // The three steps of it take longer than what passes between two lines.
-    let agent = with_letters(&home, &sandbox, "4s");
+    // The three steps of it take longer than what passes between two lines, and none, of several flushes, as long as
+    // the agent waits for one.
+    let agent = with_letters(&home, &sandbox, "2s");
     let retry = home.launch(&mut home.command(&RETRY));
     retry.wait_for(" of 600 letters, ");
     retry.signal(Signal::INT);

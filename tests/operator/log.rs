@@ -7,14 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::stored::{EVENTS, REMOVALS, WINDOW, filled, find, home, write};
+use crate::stored::{EVENTS, REMOVALS, WINDOW, filled, find, home, report, write};
 use crate::support::{Ended, Home, Line, Producer, names, until};
 
 fn verify(home: &Home) -> (Ended, Value) {
-    let ended = home.run(&["log", "verify", "--json"]);
-    let report =
-        serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("no report: {}", ended.stderr));
-    (ended, report)
+    report(home, &["log", "verify", "--json"])
 }
 
 /// What `log export` prints, by transaction.

@@ -2,14 +2,11 @@
 
 use serde_json::Value;
 
-use crate::stored::{EVENTS, REMOVALS, WINDOW, filled, find, home, write};
+use crate::stored::{EVENTS, REMOVALS, WINDOW, filled, find, home, report, write};
 use crate::support::{Ended, Home, Producer};
 
 fn reconcile(home: &Home) -> (Ended, Value) {
-    let ended = home.run(&["reconcile", "--json"]);
-    let report =
-        serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("no report: {}", ended.stderr));
-    (ended, report)
+    report(home, &["reconcile", "--json"])
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use crate::support::{Home, Producer, names, unused_address};
+use serde_json::Value;
+
+use crate::support::{Ended, Home, Producer, names, unused_address};
 
 pub(crate) const EVENTS: u64 = 400;
 /// Outstanding together, and so about as many in one chunk of the log.
@@ -25,6 +27,14 @@ pub(crate) fn filled() -> Home {
     home.wait_status("the index has them", |status| status["profiles"][0]["waiting"] == EVENTS);
     assert_eq!(agent.stop().code, Some(0));
     home
+}
+
+/// How a command ended, and the JSON that it printed.
+pub(crate) fn report(home: &Home, args: &[&str]) -> (Ended, Value) {
+    let ended = home.run(args);
+    let report = serde_json::from_str(&ended.stdout);
+    let report = report.unwrap_or_else(|_| panic!("no report: {}", ended.stderr));
+    (ended, report)
 }
 
 /// What can be done to the segment and the place where a record's bytes lie.
