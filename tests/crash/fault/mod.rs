@@ -25,7 +25,7 @@ mod tally;
 use std::env;
 
 use case::{Case, What};
-use place::{Place, REQUIRED};
+use place::{FAILS_AT, KILLED_AT, Place};
 use seed::Seed;
 use tally::Tally;
 
@@ -47,22 +47,7 @@ fn an_agent_that_is_killed_at_any_call_loses_doubles_and_alters_nothing() {
     }
     let all = case::every(&map, &[What::Kill], &mut dice);
     eprintln!("{} cases in all", all.len());
-    for place in REQUIRED {
-        let candidates = case::shuffled(all.iter().filter(|case| case.expected == *place), &mut dice);
-        assert!(!candidates.is_empty(), "a life never comes to: {place:?}\n{tally}");
-        for case in candidates.iter().cycle().take(TRIES) {
-            if tally.has(*place) {
-                break;
-            }
-            tally.add(case, &life::run(case, &seed));
-        }
-    }
-    for case in rest(&all, KILLS, &tally, &mut dice) {
-        tally.add(&case, &life::run(&case, &seed));
-    }
-    tally.print();
-    let missed: Vec<&Place> = REQUIRED.iter().filter(|place| !tally.has(**place)).collect();
-    assert!(missed.is_empty(), "never killed at {missed:?}\n{tally}");
+    strike(KILLED_AT, KILLS, &all, &seed, &mut tally, &mut dice);
 }
 
 #[test]
@@ -76,11 +61,28 @@ fn a_call_of_the_system_that_fails_loses_doubles_and_alters_nothing() {
     }
     let all = case::every(&map, &[What::Error("EIO"), What::Error("ENOSPC")], &mut dice);
     eprintln!("{} cases in all", all.len());
-    for case in rest(&all, ERRORS, &tally, &mut dice) {
-        tally.add(&case, &life::run(&case, &seed));
+    strike(FAILS_AT, ERRORS, &all, &seed, &mut tally, &mut dice);
+    assert!(tally.bytes_lost() > 0, "no failed flush lost what it was to keep\n{tally}");
+}
+
+/// Each of these places at least once, and so many cases of all in all.
+fn strike(places: &[Place], usual: usize, all: &[Case], seed: &Seed, tally: &mut Tally, dice: &mut Dice) {
+    for place in places {
+        let candidates = case::shuffled(all.iter().filter(|case| case.expected == *place), dice);
+        assert!(!candidates.is_empty(), "a life never comes to: {place:?}\n{tally}");
+        for case in candidates.iter().cycle().take(TRIES) {
+            if tally.has(*place) {
+                break;
+            }
+            tally.add(case, &life::run(case, seed));
+        }
+    }
+    for case in rest(all, usual, tally, dice) {
+        tally.add(&case, &life::run(&case, seed));
     }
     tally.print();
-    assert!(tally.struck() > 0, "no call failed: is strace as it was?\n{tally}");
+    let missed: Vec<&Place> = places.iter().filter(|place| !tally.has(**place)).collect();
+    assert!(missed.is_empty(), "never struck: {missed:?}\n{tally}");
 }
 
 fn begin(what: &str) -> (Seed, Dice) {

@@ -30,8 +30,8 @@ pub(crate) enum Place {
     Other,
 }
 
-/// Each has to be struck in every run.
-pub(crate) const REQUIRED: &[Place] = &[
+/// Where an agent has to be killed in every run.
+pub(crate) const KILLED_AT: &[Place] = &[
     Place::RecordsWritten,
     Place::SegmentFlushed,
     Place::WatermarkWritten,
@@ -46,6 +46,17 @@ pub(crate) const REQUIRED: &[Place] = &[
     Place::SegmentRecycled,
     Place::IndexWritten,
     Place::IndexRebuilt,
+    Place::SpoolFileRemoved,
+];
+
+/// Where a call has to fail in every run.
+pub(crate) const FAILS_AT: &[Place] = &[
+    Place::RecordsWritten,
+    Place::SegmentFlushed,
+    Place::WatermarkWritten,
+    Place::WatermarkFlushed,
+    Place::SegmentRecycled,
+    Place::IndexWritten,
     Place::SpoolFileRemoved,
 ];
 

@@ -75,9 +75,9 @@ impl Tally {
         self.run.len()
     }
 
-    /// Calls that failed, or kills.
-    pub(crate) fn struck(&self) -> u64 {
-        self.injected + self.places.values().map(|(first, then)| first + then).sum::<u64>()
+    /// What failed flushes were to keep, and did not.
+    pub(crate) fn bytes_lost(&self) -> u64 {
+        self.bytes_lost
     }
 
     /// On stderr itself, which the test harness doesn't hold back.
