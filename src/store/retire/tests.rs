@@ -1,6 +1,7 @@
 //! Nothing that ended comes back, wherever a retirement is stopped, with or without the index.
 
 mod damage;
+mod disk;
 mod orders;
 mod world;
 

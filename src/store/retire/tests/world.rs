@@ -5,19 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use revenium_migrations::log_v1::{Note, Notes};
 use tempfile::TempDir;
 
+use super::disk::Disk;
+use crate::chunk::Encoded;
 use crate::maintainer::{self, Maintainer};
 use crate::relocate::{self, Job};
 use crate::scan::FIRST_CHUNK;
 use crate::shared::{JobChunk, Shared};
 use crate::types::{DeadNote, End, Lane, NewRecord, Seq, Settlement};
-use crate::{Options, Store, Tap, retire};
+use crate::{Options, Store, retire};
 
 const LONG: Duration = Duration::from_secs(30);
 pub(super) const LANES: u8 = 3;
@@ -40,29 +41,6 @@ pub(super) struct World {
     pub(super) open: Option<(Store, Maintainer)>,
     pub(super) held: Held,
     appended: u64,
-}
-
-/// A disk of which one flush fails; the bytes are there all the same.
-#[derive(Default)]
-struct Disk {
-    fails: AtomicBool,
-}
-
-impl Tap for Disk {
-    fn write(&self, _: &Path, _: u64, _: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn flush(&self, path: &Path) -> io::Result<()> {
-        let is_segment = path.extension().is_some_and(|x| x == "log");
-        if is_segment && self.fails.swap(false, Ordering::Relaxed) {
-            return Err(io::Error::from_raw_os_error(5));
-        }
-        Ok(())
-    }
-
-    fn flushed(&self, _: &Path) {}
-    fn renamed(&self, _: &Path, _: &Path) {}
 }
 
 /// What became of the index when a process was killed.
@@ -112,9 +90,9 @@ impl World {
 
     /// The same, after a flush that failed: the segment is sealed before it, and it lies in the next one.
     pub(super) fn append_twice(&mut self, of: u8, n: u8) {
-        self.disk.fails.store(true, Ordering::Relaxed);
+        self.disk.fail_once();
         self.append(of, n);
-        assert!(!self.disk.fails.load(Ordering::Relaxed));
+        assert!(self.disk.has_failed());
     }
 
     fn new_record(&mut self, of: u8, replaces: Option<Seq>) -> NewRecord {
@@ -179,8 +157,11 @@ impl World {
     pub(super) fn fill(&self) {
         let end = *self.shared().durable.lock();
         let left = self.shared().options.segment_bytes - end.offset;
-        if left > CHUNK_OVERHEAD_BYTES && end.offset > FIRST_CHUNK {
-            let name = "x".repeat(usize::try_from(left - CHUNK_OVERHEAD_BYTES).unwrap());
+        // The first chunk of this life goes before it.
+        let opening = if self.disk.is_written() { 0 } else { Encoded::opening().bytes() };
+        let besides = CHUNK_OVERHEAD_BYTES + opening;
+        if left > besides && end.offset > FIRST_CHUNK {
+            let name = "x".repeat(usize::try_from(left - besides).unwrap());
             let notes = Notes { carried: false, notes: vec![Note::State(name, Vec::new())] };
             self.shared().run_job(vec![JobChunk::Notes(notes)]).unwrap();
             self.settled();
@@ -226,7 +207,7 @@ impl World {
         let dir = fast_dir();
         copy_log(self.dir.path(), dir.path());
         round.put_back(n, dir.path());
-        let (store, _maintainer) = open(dir.path(), self.kept_segments, self.disk.clone());
+        let (store, _maintainer) = open(dir.path(), self.kept_segments, Arc::default());
         assert_eq!(holds(&store), self.held, "after {n} removals of {:?}", round.went);
         is_balanced(&store);
     }
@@ -299,6 +280,7 @@ impl Round {
 }
 
 fn open(dir: &Path, kept_segments: usize, disk: Arc<Disk>) -> (Store, Maintainer) {
+    disk.begin();
     let options = Options {
         segment_bytes: 32 << 10,
         capacity_bytes: 64 << 20,
