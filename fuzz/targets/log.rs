@@ -1,4 +1,4 @@
-//! A log in which bytes were changed: it opens, what can be read is as it was stored, and the rest is counted.
+//! A log in which bytes were changed: it opens, what can be read is as it was stored, and the books balance.
 #![no_main]
 
 use std::path::{Path, PathBuf};

@@ -39,6 +39,8 @@ struct Known {
     key_from: Duration,
     id_from: Duration,
     billed: u64,
+    /// It was taken once and the answer was lost.
+    is_unheard: bool,
 }
 
 impl Revenium {
@@ -61,7 +63,7 @@ impl Revenium {
         let now = self.start.elapsed();
         let mut known = self.known.lock().expect("unpoisoned");
         let Some(known) = known.get_mut(&n) else {
-            known.insert(n, Known { key_from: now, id_from: now, billed: 1 });
+            known.insert(n, Known { key_from: now, id_from: now, billed: 1, is_unheard: false });
             return;
         };
         if now - known.key_from < KEY_REMEMBERED {
@@ -72,6 +74,11 @@ impl Revenium {
             known.id_from = now;
             known.billed += 1;
         }
+    }
+
+    fn lose_answer(&self, n: u64) {
+        self.unheard.fetch_add(1, Ordering::Relaxed);
+        self.known.lock().expect("unpoisoned").get_mut(&n).expect("it was taken").is_unheard = true;
     }
 }
 
@@ -87,7 +94,9 @@ impl Transport for Revenium {
         }
         sleep(TAKES).await;
         if is_away || self.is_away() {
-            self.unheard.fetch_add(u64::from(is_taken), Ordering::Relaxed);
+            if is_taken {
+                self.lose_answer(n);
+            }
             return Err(SendError::Unheard("connection reset".into()));
         }
         Ok(Reply { status: 201, body_is_whole: true, ..Reply::default() })
@@ -142,6 +151,10 @@ async fn billed_again(id_remembered: Option<Duration>, events: u64) -> u64 {
          their key was forgotten; ids remembered for {id_remembered:?}: {again} billed again"
     );
     assert!(unheard > 0, "the outage cost no answer: nothing is tried here");
+    assert!(
+        known.values().all(|known| known.billed == 1 || known.is_unheard),
+        "an answer was heard, and yet"
+    );
     assert!(again <= late, "an operator is told of {late} that may be billed again, and {again} are");
     again
 }
