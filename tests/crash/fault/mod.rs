@@ -33,8 +33,9 @@ use crate::dice::{self, Dice};
 
 const KILLS: usize = 20;
 const ERRORS: usize = 20;
-/// Tries to strike one place: a life may come to it with another call than the map's did.
-const TRIES: usize = 12;
+/// Tries to strike one place at most: a life may come to it with another call than the map's did, about every fifth time
+/// where it is the hardest to hit.
+const TRIES: usize = 48;
 /// Lives in which nothing goes wrong, at most, until one has come to each place.
 const MAPS: usize = 8;
 
