@@ -11,7 +11,7 @@ from typing import Any, Set, Tuple
 
 import pytest
 from agent import Agent
-from conftest import App
+from conftest import BARE, App
 
 from revenium_middleware_anthropic import _keep, _state
 
@@ -409,3 +409,58 @@ assert [signal.getsignal(number) for number in signal.valid_signals()] == handle
 def test_where_nothing_can_be_kept_the_application_does_not_notice(app: App) -> None:
     app.spool.write_text("no folder")
     assert app.start("print(call().id)").communicate(timeout=60)[0].startswith("msg_")
+
+
+# A program that can open no file any more, until it lets go of some; and what it has counted at its very end.
+AT_LIMIT = """
+import atexit, ctypes, json, resource
+# Which glibc opens for the end of a thread, or ends the process for want of it.
+kept = ctypes.CDLL("libgcc_s.so.1")
+atexit.register(lambda: print(json.dumps(revenium.stats())))
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held = []
+try:
+    while True: held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+meter("first")
+meter("second")
+def let_go():
+    for file in held: os.close(file)
+"""
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_calls_at_the_limit_of_open_files_are_kept_for_when_there_are_some(app: App, is_there: bool) -> None:
+    agent = Agent(str(app.socket))
+    if is_there:
+        agent.start()
+    app.run(AT_LIMIT + "assert revenium.stats()['in_memory'] == 2\nlet_go()\nmeter('third')\nassert revenium.flush()")
+    assert len(_all(app, agent)) == 3
+    if is_there:
+        agent.stop()
+
+
+def test_calls_at_the_limit_of_open_files_to_the_end_are_counted_as_lost_and_told(app: App) -> None:
+    # What `atexit` has runs in the order of its coming backwards, and the package's own has come before.
+    script = "import atexit\nat_end = []\natexit.register(lambda: at_end[0]())\n"
+    process = app.start(script + BARE + AT_LIMIT.replace("atexit.register", "at_end.append"), is_bare=True)
+    out, err = process.communicate(timeout=60)
+    counts = json.loads(out.splitlines()[0])
+    assert (counts["emitted"], counts["lost"], counts["in_memory"]) == (2, 2, 0)
+    assert "calls were not metered: there was no time or room to keep them" in err and "a bug" not in err
+
+
+BUGS = {
+    "making its line": "from revenium_middleware_anthropic import _facts\n_facts.line = bug\nmeter()",
+    "where it goes": "from revenium_middleware_anthropic import _emitter\n_emitter._own = bug\nmeter()",
+    "taking it in": "from revenium_middleware_anthropic import _state\n_state.State.admit = bug\nmeter()",
+    "its beginning": "revenium._patch._follow.Call = bug\ncall()",
+}
+
+
+@pytest.mark.parametrize("where", BUGS)
+def test_a_call_that_an_error_of_ours_costs_is_counted_as_lost(app: App, where: str) -> None:
+    err = app.run("def bug(*_): raise ValueError()\n" + BUGS[where] + "\ncounts = revenium.stats()\n"
+                  "assert (counts['emitted'], counts['lost'], counts['in_memory']) == (1, 1, 0), counts")  # fmt: skip
+    assert "ERROR revenium_middleware_anthropic: a bug in " in err

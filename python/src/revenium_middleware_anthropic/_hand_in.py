@@ -9,12 +9,11 @@ process does the same. All of this waits for the relay: whose thread that may ho
 import json
 import os
 import re
-import select
 import socket
 import time
 from typing import Callable, Iterator, List, Optional, Set
 
-from . import _log, _spool
+from . import _log, _spool, _wait
 from ._answers import Answer, Inbox
 from ._relay import Relay
 
@@ -102,23 +101,21 @@ class Said:
 def _exchange(connection: socket.socket, content: bytes, may_go_on: Callable[[], bool]) -> Iterator[Answer]:
     """The answers to a file, until the relay has ended them. They are read while it is sent: a relay that nobody
     listens to reads no further either."""
-    rest, inbox = memoryview(content), Inbox()
-    poll = select.poll()
-    poll.register(connection, select.POLLIN | select.POLLOUT)
+    rest, inbox, file = memoryview(content), Inbox(), connection.fileno()
     silent_since = time.monotonic()
     while may_go_on() and time.monotonic() - silent_since < SILENT_MAX:
-        for _, ready in poll.poll(ASK_EVERY * 1000):
+        readable, writable = _wait.ready([file], [file] if rest else [], ASK_EVERY)
+        if readable or writable:
             silent_since = time.monotonic()
-            if ready & ~select.POLLOUT:
-                said = connection.recv(8 << 10)
-                if not said:
-                    return
-                yield from inbox.take(said)
-            elif rest:
-                rest = rest[connection.send(rest[:PIECE_BYTES]) :]
-                if not rest:
-                    connection.shutdown(socket.SHUT_WR)
-                    poll.modify(connection, select.POLLIN)
+        if readable:
+            said = connection.recv(8 << 10)
+            if not said:
+                return
+            yield from inbox.take(said)
+        elif writable:
+            rest = rest[connection.send(rest[:PIECE_BYTES]) :]
+            if not rest:
+                connection.shutdown(socket.SHUT_WR)
 
 
 def _end(connection: socket.socket) -> None:

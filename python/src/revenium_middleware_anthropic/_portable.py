@@ -19,6 +19,7 @@ from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from . import _emitter, _key, _log, _relay
 from ._answers import Inbox
+from ._emitter import lose
 from ._guard import safely
 from ._place import absolute
 from ._spool import FILE_BYTES_MAX, OWN_BYTES_MAX, OWN_FILES_MAX
@@ -262,6 +263,8 @@ def _data_folder() -> str:
     return tempfile.gettempdir()
 
 
+__all__ = ["emit", "flush", "lose", "stats"]
+
 _keeper: Optional[Keeper] = None
 _making = threading.RLock()
 
@@ -282,7 +285,7 @@ def emit(body: bytes) -> None:
     """As `_emitter.emit`."""
     if _emitter.is_disabled:
         return
-    safely("handing a call over", lambda: _own().emit(body))
+    _own().emit(body)
 
 
 def flush(within: float = 5.0) -> bool:
@@ -298,7 +301,9 @@ def flush(within: float = 5.0) -> bool:
 def stats() -> Dict[str, int]:
     """As `_emitter.stats`."""
     keeper = _keeper
-    return _emitter.stats() if keeper is None else {**keeper.counts, "in_memory": keeper.in_memory()}
+    if keeper is None:
+        return _emitter.stats()
+    return _emitter.with_bugs({**keeper.counts, "in_memory": keeper.in_memory()})
 
 
 def close() -> None:
