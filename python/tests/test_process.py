@@ -158,6 +158,19 @@ def test_children_hand_over_their_own_calls_and_none_of_their_parent_s(app: App,
         agent.stop()
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_without_poll_it_is_the_same(app: App, is_there: bool) -> None:
+    agent = Agent(str(app.socket))
+    if is_there:
+        agent.start()
+    # As `eventlet` leaves it.
+    app.run("import select\ndel select.poll\n" + BARE + TWICE + FORKS["fork"], is_bare=True)
+    assert len(_all(app, agent)) == 10
+    if is_there:
+        assert len(agent.lines) >= 5
+        agent.stop()
+
+
 def test_a_child_that_ends_without_a_word_has_lost_nothing_while_an_agent_is_there(app: App, agent: Agent) -> None:
     app.run("if os.fork() == 0:\n    meter()\n    os._exit(0)\nassert os.wait()[1] == 0")
     agent.wait(lambda: len(agent.lines) == 1)

@@ -129,13 +129,15 @@ def _end(connection: socket.socket) -> None:
 def _files(folder: str) -> List[str]:
     """Finished files of this user's, the oldest first."""
     found = []
+    # On Windows every file is said to be of user 0.
+    uid = os.geteuid() if hasattr(os, "geteuid") else 0
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(".jsonl") and not entry.name.startswith("."):
                     try:
                         status = entry.stat(follow_symlinks=False)
-                        if status.st_uid == os.geteuid() and entry.is_file(follow_symlinks=False):
+                        if status.st_uid == uid and entry.is_file(follow_symlinks=False):
                             found.append((status.st_mtime, entry.path))
                     except OSError:
                         pass  # Another process has handed it in.
