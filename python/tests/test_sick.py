@@ -109,6 +109,13 @@ def test_a_profile_that_the_relay_has_no_room_for_keeps_only_its_own_files(app: 
     assert [hello.get("profile") for hello in relay.hellos].count("key-1") == 1
 
 
+def test_however_many_files_a_full_profile_has_they_keep_no_other(app: App, relay: Relay) -> None:
+    left = [leave(app, n, profile="key-1") for n in range(1, 1100)]
+    leave(app, 1100)
+    relay.full_for = "key-1"
+    _hands_in_all_but(app, "", *left)
+
+
 def test_an_answer_that_takes_long_is_waited_for(app: App, relay: Relay) -> None:
     leave(app, 1)
     leave(app, 2)
