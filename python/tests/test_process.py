@@ -5,6 +5,7 @@ there are, on its socket and in spool files together.
 """
 
 import json
+import pathlib
 import signal
 import threading
 from typing import Any, Set, Tuple
@@ -154,6 +155,38 @@ def test_children_hand_over_their_own_calls_and_none_of_their_parent_s(app: App,
     # Each process has a name of its own, and counts from one. A pool may use one of its processes twice.
     first = [n for _, n in _all(app, agent) if n == 1]
     assert len(first) == len({producer for producer, _ in _all(app, agent)}) >= 2
+    if is_there:
+        agent.stop()
+
+
+SPAWNED = """
+import multiprocessing, sys
+import worker
+worker.twice()
+context = multiprocessing.get_context(sys.argv[1])
+# Loaded in the server already, of which each child is a fork.
+if len(sys.argv) > 2: context.set_forkserver_preload(["worker"])
+workers = [context.Process(target=worker.twice) for _ in range(3)]
+for one in workers: one.start()
+for one in workers: one.join(); assert one.exitcode == 0
+worker.twice()
+"""
+
+
+@pytest.mark.parametrize("way", ["spawn", "forkserver", "forkserver preload"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_children_of_multiprocessing_that_are_no_forks_hand_over_their_calls(
+    app: App, tmp_path: pathlib.Path, way: str, is_there: bool
+) -> None:
+    agent = Agent(str(app.socket))
+    if is_there:
+        agent.start()
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/worker.py").write_text(BARE + TWICE)
+    app.env["PYTHONPATH"] = "%s:%s" % (tmp_path / "modules", app.env["PYTHONPATH"])
+    app.run("import sys\nsys.argv[1:] = %r\n" % way.split() + SPAWNED, is_bare=True)
+    assert len(_all(app, agent)) == 10
+    assert len({producer for producer, _ in _all(app, agent)}) == 4
     if is_there:
         agent.stop()
 
