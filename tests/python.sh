@@ -18,15 +18,13 @@ PAIRS=(
     "3.10 anthropic==0.76.0"
     "3.11 anthropic==1.17.0"
     "3.12 anthropic[bedrock,vertex]==2.12.0"
-    "3.13 anthropic==2.12.0 gunicorn==27.0.1 celery==5.7.0 revenium-python-sdk==0.12.0"
+    "3.13 anthropic==2.14.0 gunicorn==27.0.1 celery==5.7.0 revenium-python-sdk==0.12.0"
 )
 
-# Why a test may be skipped: it needs what this SDK, this pair or this machine has not got, or one pair is enough.
+# Why a test may be skipped: it needs what this SDK or this machine has not got, or one pair is enough.
 EXPECTED=(
     "this version of the SDK (has no|cannot|is too old)"
     "Amazon's frames are no lines"
-    "could not import '(boto3|google.auth|gunicorn|celery)'"
-    "Revenium's own package is not in this environment"
     "the (recordings are|page is) not beside this checkout"
     "once is enough for what takes so long"
     "the oldest and the newest say enough"
@@ -54,7 +52,7 @@ folder() { # PYTHON PACKAGES...: a virtual environment with them, made once
 tools() { # What checks the types.
     local python
     python="$(interpreter 3.12)"
-    folder "${python:-python3}" mypy anthropic==2.12.0
+    folder "${python:-python3}" mypy anthropic==2.14.0
 }
 
 for_everybody() { # A Python outside of anybody's home, if there is one that is new enough.
@@ -62,12 +60,26 @@ for_everybody() { # A Python outside of anybody's home, if there is one that is 
         echo /usr/bin/python3
 }
 
+lacking() { # PACKAGES: why a test may be skipped where these are installed, as it needs others, or the other wheel.
+    local why="the wheel that is installed has no agent in it" name reason
+    while IFS=: read -r name reason; do
+        [[ "$1" == *"$name"* ]] || why+="|$reason"
+    done << 'END'
+bedrock:could not import 'boto3'
+vertex:could not import 'google.auth'
+gunicorn:could not import 'gunicorn'
+celery:could not import 'celery'
+revenium-python-sdk:Revenium's own package is not in this environment
+END
+    echo "$why"
+}
+
 passed=0 failed=0 skipped=0
 note() { # NAME CODE
     if [ "$2" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $1"; fi
 }
 
-unexpected() { # Of a report, the lines of skips that nobody expects; the wheel without an agent skips the other's tests.
+unexpected() { # REASONS: of a report, the lines of skips that nobody expects, for these reasons neither.
     grep -E '^SKIPPED ' | grep -vE "$(IFS='|'; echo "${EXPECTED[*]}")${1:+|$1}"
 }
 
@@ -125,7 +137,7 @@ for pair in "${PAIRS[@]}"; do
         continue
     fi
     # shellcheck disable=SC2086
-    try "$pair" "$(folder "$python" $packages)" "$pure" "the wheel that is installed has no agent in it" "$@"
+    try "$pair" "$(folder "$python" $packages)" "$pure" "$(lacking "$packages")" "$@"
 done
 
 python="$(interpreter 3.8)"

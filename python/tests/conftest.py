@@ -117,9 +117,9 @@ class App:
             universal_newlines=True,
         )
 
-    def run(self, script: str, **env: str) -> str:
+    def run(self, script: str, is_bare: bool = False, **env: str) -> str:
         """Runs it to its end, which must be a good one; what it said on standard error."""
-        process = self.start(script, **env)
+        process = self.start(script, is_bare, **env)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, (out, err)
         return err

@@ -5,13 +5,14 @@ there are, on its socket and in spool files together.
 """
 
 import json
+import pathlib
 import signal
 import threading
 from typing import Any, Set, Tuple
 
 import pytest
 from agent import Agent
-from conftest import App
+from conftest import BARE, App
 
 from revenium_middleware_anthropic import _keep, _state
 
@@ -155,6 +156,51 @@ def test_children_hand_over_their_own_calls_and_none_of_their_parent_s(app: App,
     first = [n for _, n in _all(app, agent) if n == 1]
     assert len(first) == len({producer for producer, _ in _all(app, agent)}) >= 2
     if is_there:
+        agent.stop()
+
+
+SPAWNED = """
+import multiprocessing, sys
+import worker
+worker.twice()
+context = multiprocessing.get_context(sys.argv[1])
+# Loaded in the server already, of which each child is a fork.
+if len(sys.argv) > 2: context.set_forkserver_preload(["worker"])
+workers = [context.Process(target=worker.twice) for _ in range(3)]
+for one in workers: one.start()
+for one in workers: one.join(); assert one.exitcode == 0
+worker.twice()
+"""
+
+
+@pytest.mark.parametrize("way", ["spawn", "forkserver", "forkserver preload"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_children_of_multiprocessing_that_are_no_forks_hand_over_their_calls(
+    app: App, tmp_path: pathlib.Path, way: str, is_there: bool
+) -> None:
+    agent = Agent(str(app.socket))
+    if is_there:
+        agent.start()
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/worker.py").write_text(BARE + TWICE)
+    app.env["PYTHONPATH"] = "%s:%s" % (tmp_path / "modules", app.env["PYTHONPATH"])
+    app.run("import sys\nsys.argv[1:] = %r\n" % way.split() + SPAWNED, is_bare=True)
+    assert len(_all(app, agent)) == 10
+    assert len({producer for producer, _ in _all(app, agent)}) == 4
+    if is_there:
+        agent.stop()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_without_poll_it_is_the_same(app: App, is_there: bool) -> None:
+    agent = Agent(str(app.socket))
+    if is_there:
+        agent.start()
+    # As `eventlet` leaves it.
+    app.run("import select\ndel select.poll\n" + BARE + TWICE + FORKS["fork"], is_bare=True)
+    assert len(_all(app, agent)) == 10
+    if is_there:
+        assert len(agent.lines) >= 5
         agent.stop()
 
 
@@ -409,3 +455,58 @@ assert [signal.getsignal(number) for number in signal.valid_signals()] == handle
 def test_where_nothing_can_be_kept_the_application_does_not_notice(app: App) -> None:
     app.spool.write_text("no folder")
     assert app.start("print(call().id)").communicate(timeout=60)[0].startswith("msg_")
+
+
+# A program that can open no file any more, until it lets go of some; and what it has counted at its very end.
+AT_LIMIT = """
+import atexit, ctypes, json, resource
+# Which glibc opens for the end of a thread, or ends the process for want of it.
+kept = ctypes.CDLL("libgcc_s.so.1")
+atexit.register(lambda: print(json.dumps(revenium.stats())))
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held = []
+try:
+    while True: held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+meter("first")
+meter("second")
+def let_go():
+    for file in held: os.close(file)
+"""
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_calls_at_the_limit_of_open_files_are_kept_for_when_there_are_some(app: App, is_there: bool) -> None:
+    agent = Agent(str(app.socket))
+    if is_there:
+        agent.start()
+    app.run(AT_LIMIT + "assert revenium.stats()['in_memory'] == 2\nlet_go()\nmeter('third')\nassert revenium.flush()")
+    assert len(_all(app, agent)) == 3
+    if is_there:
+        agent.stop()
+
+
+def test_calls_at_the_limit_of_open_files_to_the_end_are_counted_as_lost_and_told(app: App) -> None:
+    # What `atexit` has runs in the order of its coming backwards, and the package's own has come before.
+    script = "import atexit\nat_end = []\natexit.register(lambda: at_end[0]())\n"
+    process = app.start(script + BARE + AT_LIMIT.replace("atexit.register", "at_end.append"), is_bare=True)
+    out, err = process.communicate(timeout=60)
+    counts = json.loads(out.splitlines()[0])
+    assert (counts["emitted"], counts["lost"], counts["in_memory"]) == (2, 2, 0)
+    assert "calls were not metered: there was no time or room to keep them" in err and "a bug" not in err
+
+
+BUGS = {
+    "making its line": "from revenium_middleware_anthropic import _facts\n_facts.line = bug\nmeter()",
+    "where it goes": "from revenium_middleware_anthropic import _emitter\n_emitter._own = bug\nmeter()",
+    "taking it in": "from revenium_middleware_anthropic import _state\n_state.State.admit = bug\nmeter()",
+    "its beginning": "revenium._patch._follow.Call = bug\ncall()",
+}
+
+
+@pytest.mark.parametrize("where", BUGS)
+def test_a_call_that_an_error_of_ours_costs_is_counted_as_lost(app: App, where: str) -> None:
+    err = app.run("def bug(*_): raise ValueError()\n" + BUGS[where] + "\ncounts = revenium.stats()\n"
+                  "assert (counts['emitted'], counts['lost'], counts['in_memory']) == (1, 1, 0), counts")  # fmt: skip
+    assert "ERROR revenium_middleware_anthropic: a bug in " in err

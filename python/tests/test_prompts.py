@@ -1,5 +1,6 @@
 """Prompts are told only where somebody asked for it, cut, and without what looks like a credential."""
 
+import time
 from typing import Any
 
 import pytest
@@ -47,6 +48,13 @@ def test_the_environment_says_whether_and_how_much(app: App) -> None:
     assert first["prompts"]["system"] == "y" * 200 and "prompts" not in second
 
 
+def test_the_environment_cannot_ask_for_more_than_the_agent_takes(app: App) -> None:
+    # All of it would be larger than an event may be, and left out as a whole.
+    app.run("call(system='y ' * 600_000)", REVENIUM_CAPTURE_PROMPTS="true", REVENIUM_MAX_PROMPT_SIZE="2000000")
+    (call,) = app.spooled()
+    assert (len(call["prompts"]["system"]), call["prompts"]["truncated"]) == (50_000, True)
+
+
 @pytest.mark.parametrize(
     "text, masked",
     [
@@ -56,6 +64,9 @@ def test_the_environment_says_whether_and_how_much(app: App) -> None:
         ("ghp_abcdefghijklmnop", "***"),
         ("Authorization: Bearer abc.def-ghi_jkl", "Authorization: Bearer ***"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc", "***"),
+        ("x-eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc", "x-***"),
+        ("a.eyJ-x-eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0. b", "a.*** b"),
+        ("xeyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc", "xeyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc"),
         ('{"password": "hunter22!"}', '{"password": "***"}'),
         ('{\\"password\\": \\"hunter22!\\"}', '{\\"password\\": \\"***\\"}'),
         ("AWS_SECRET_ACCESS_KEY=abcdefgh12345678", "AWS_SECRET_ACCESS_KEY=***"),
@@ -69,6 +80,22 @@ def test_what_looks_like_a_credential_is_masked(text: str, masked: str) -> None:
     assert _prompts.masked(text) == masked
 
 
-def test_masking_takes_no_longer_for_hostile_text() -> None:
-    for piece in ("a" * 100_000, "password" * 12_000, "://a:" * 20_000, "eyJ" * 33_000, "-----BEGIN " * 9_000):
-        _prompts.masked(piece)
+HOSTILE = [
+    "a", "-", "password", "password ", "token = ", "secret:", "bearer ", "://a:", "://a", "eyJ", "-eyJ", "-eyJ.", "eyJaaaaaaaa.",
+    "-eyJaaaaaaaa.", "sk-", "-sk-aaaa", "AKIA", "-AIza", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "PRIVATE KEY", "\\\"",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("begin", ["", "password", "://a:", "eyJaaaaaaaa.", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----"])
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_masking_takes_time_in_proportion_to_the_text_however_hostile(begin: str, piece: str) -> None:
+    def takes(size: int) -> float:
+        text, took = begin + piece * (size // len(piece)), []
+        for _ in range(5):
+            began = time.thread_time()
+            _prompts.masked(text)
+            took.append(time.thread_time() - began)
+        return min(took)
+
+    # Of eight times the text, eight times: it would be 64 if each place were looked at from each place before it.
+    assert takes(40_000) < 24 * takes(5_000)

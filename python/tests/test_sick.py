@@ -25,7 +25,7 @@ socket.getaddrinfo = eval("lambda *_, **__: time.sleep(600)", {"time": time})
 """
 
 
-def _leave(app: App, first: int, count: int = 1, profile: Optional[str] = None, size: int = 0) -> pathlib.Path:
+def leave(app: App, first: int, count: int = 1, profile: Optional[str] = None, size: int = 0) -> pathlib.Path:
     """A file that another process has left, the oldest that with the lowest numbers."""
     app.spool.mkdir(0o700, parents=True, exist_ok=True)
     hello: Dict[str, Any] = {"v": 1, "producer": OTHER, **({"profile": profile} if profile else {})}
@@ -36,7 +36,7 @@ def _leave(app: App, first: int, count: int = 1, profile: Optional[str] = None, 
     return path
 
 
-def _until(holds: Callable[[], bool]) -> None:
+def until(holds: Callable[[], bool]) -> None:
     for _ in range(3000):
         if holds():
             return
@@ -56,7 +56,7 @@ def _all_in_spool_or(app: App, relay: Relay) -> int:
 
 
 def test_a_relay_that_takes_its_time_over_a_file_keeps_no_call_waiting(app: App, relay: Relay) -> None:
-    _leave(app, 1, 200)
+    leave(app, 1, 200)
     relay.pause_of[OTHER] = 0.5
     app.run("for _ in range(80_000): meter()\nassert revenium.flush(30)\nassert revenium.stats()['lost'] == 0")
     assert _all_in_spool_or(app, relay) == 80_200
@@ -71,7 +71,7 @@ def test_what_was_spooled_while_connected_is_handed_in_without_a_new_connection(
     relay.is_silent = False
     process.stdin.write("\n")
     process.stdin.flush()
-    _until(lambda: not app.spooled())
+    until(lambda: not app.spooled())
     # One for the calls, one for the file.
     assert (relay.count, len(relay.lines)) == (2, 2)
     process.communicate(timeout=60)
@@ -84,7 +84,7 @@ def _hands_in_all_but(app: App, script: str = "", *left: pathlib.Path) -> str:
     """What is said by a process that lasts until just these files are left."""
     process = app.start(script + "meter()\nsys.stdin.read()")
     try:
-        _until(lambda: process.poll() is not None or sorted(app.spool.iterdir()) == sorted(left))
+        until(lambda: process.poll() is not None or sorted(app.spool.iterdir()) == sorted(left))
     finally:
         err = process.communicate(timeout=60)[1]
     assert sorted(app.spool.iterdir()) == sorted(left), err
@@ -93,25 +93,32 @@ def _hands_in_all_but(app: App, script: str = "", *left: pathlib.Path) -> str:
 
 def test_a_file_of_which_much_is_refused_is_answered_while_it_is_sent(app: App, relay: Relay) -> None:
     # Neither the file nor the answers fit into what the kernel keeps of a connection.
-    _leave(app, 1, 20_000, size=750)
+    leave(app, 1, 20_000, size=750)
     relay.refuses, relay.message = "invalid", "x" * 1000
     app.env["REVENIUM_LOG_LEVEL"] = "ERROR"
     _hands_in_all_but(app)
 
 
 def test_a_profile_that_the_relay_has_no_room_for_keeps_only_its_own_files(app: App, relay: Relay) -> None:
-    left = [_leave(app, n, profile="key-1") for n in (1, 2)]
-    _leave(app, 3, profile="key-2")
-    _leave(app, 4)
+    left = [leave(app, n, profile="key-1") for n in (1, 2)]
+    leave(app, 3, profile="key-2")
+    leave(app, 4)
     relay.full_for = "key-1"
     _hands_in_all_but(app, "", *left)
     # It was asked once.
     assert [hello.get("profile") for hello in relay.hellos].count("key-1") == 1
 
 
+def test_however_many_files_a_full_profile_has_they_keep_no_other(app: App, relay: Relay) -> None:
+    left = [leave(app, n, profile="key-1") for n in range(1, 1100)]
+    leave(app, 1100)
+    relay.full_for = "key-1"
+    _hands_in_all_but(app, "", *left)
+
+
 def test_an_answer_that_takes_long_is_waited_for(app: App, relay: Relay) -> None:
-    _leave(app, 1)
-    _leave(app, 2)
+    leave(app, 1)
+    leave(app, 2)
     relay.pause_of[OTHER] = 1.5
     _hands_in_all_but(app)
 
@@ -127,10 +134,16 @@ builtins.open = refuses
 
 
 def test_a_file_that_cannot_be_read_is_told_and_keeps_no_other(app: App, relay: Relay) -> None:
-    left = _leave(app, 1)
-    _leave(app, 2)
+    left = leave(app, 1)
+    leave(app, 2)
     (line,) = said(_hands_in_all_but(app, BROKEN, left))
     assert "%s cannot be handed in: Input/output error" % left in line
+
+
+def test_without_poll_files_are_handed_in_as_well(app: App, relay: Relay) -> None:
+    # As once `eventlet` has taken it away.
+    leave(app, 1, 2_000, size=750)
+    _hands_in_all_but(app, "import select\ndel select.poll\n")
 
 
 VANISHING = """
@@ -148,16 +161,16 @@ os.scandir = Vanishing
 
 
 def test_a_file_that_another_process_hands_in_meanwhile_keeps_no_other(app: App, relay: Relay) -> None:
-    _leave(app, 1)
-    _leave(app, 2)
+    leave(app, 1)
+    leave(app, 2)
     _hands_in_all_but(app, VANISHING)
     assert (OTHER, 2) in relay.lines
 
 
 def test_a_file_that_is_none_of_ours_is_told_and_never_removed(app: App, relay: Relay) -> None:
-    left = _leave(app, 1)
+    left = leave(app, 1)
     left.write_text('{"hello":{"v":1,"producer":"%s"}}\n{"call":{}}\n' % OTHER)
-    _leave(app, 2)
+    leave(app, 2)
     (line,) = said(_hands_in_all_but(app, "", left))
     assert "%s cannot be handed in: it has lines that are no numbered events" % left in line
 

@@ -100,9 +100,11 @@ class Call:
         if self._pid != os.getpid():
             return
         _open.discard(self)
-        safely("metering a call", self._emit, ended, error)
+        if not safely("metering a call", self._emit, ended, error):
+            _outlet.lose()
 
-    def _emit(self, ended: str, error: Optional[Dict[str, Any]]) -> None:
+    def _emit(self, ended: str, error: Optional[Dict[str, Any]]) -> bool:
+        """Hands it over. True if it came to that."""
         now = time.monotonic()
         if ended == "cancelled" and self._is_stopped:
             ended = "complete"
@@ -117,6 +119,7 @@ class Call:
             facts["error"] = error
         prompts = None if self._prompts is None else safely("capturing prompts", self._prompts.facts)
         _outlet.emit(_facts.line(facts, self._metadata, prompts))
+        return True
 
     def forget(self) -> None:
         """It never was one."""

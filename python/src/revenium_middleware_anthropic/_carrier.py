@@ -5,14 +5,12 @@ when it is woken, or when something is due. What waits for as long as a network 
 """
 
 import math
-import os
-import select
 import socket
 import threading
 import time
 from typing import Callable, List, Optional, Tuple
 
-from . import _key, _log
+from . import _key, _log, _wait
 from ._answers import Answer, Inbox
 from ._find import Finder
 from ._keep import Keeper
@@ -55,9 +53,7 @@ class Carrier:
         self.has_ended = False
         self.is_asleep = False
         self._admit = admit
-        self._wake_read, self._wake_write = os.pipe()
-        for end in (self._wake_read, self._wake_write):
-            os.set_blocking(end, False)
+        self._waker = _wait.Waker()
         self._inbox = Inbox()
         self._keeper = Keeper(state, lock, lambda: self.hello(is_spooled=True), now)
         self._resend_at = now
@@ -68,15 +64,11 @@ class Carrier:
     def wake(self) -> None:
         """Makes it look at once. Called with or without the lock."""
         self.is_asleep = False
-        try:
-            os.write(self._wake_write, b"\0")
-        except OSError:
-            pass  # It was woken so often that it will look anyway, or has ended.
+        self._waker.wake()
 
     def drop(self) -> None:
         """In a forked child: closes its copies of what is its parent's."""
-        for end in (self._wake_read, self._wake_write):
-            os.close(end)
+        self._waker.drop()
         if self.state.connection is not None:
             self.state.connection.close()
         self.finder.drop()
@@ -268,14 +260,20 @@ class Carrier:
         return False
 
     def _wait(self) -> None:
-        now = time.monotonic()
+        # Before anything is looked at that whoever wakes us may have changed.
+        waker, now = self._waker, time.monotonic()
+        due: List[float] = []
+        to_read: List[int] = []
+        to_write: List[int] = []
+        woken = waker.prepare()
+        if woken is None:
+            due.append(now + LOOK_EVERY_AWAY)
+        else:
+            to_read.append(woken)
         is_urgent = self.close_within is not None or self.flush_by is not None
-        poll = select.poll()
-        poll.register(self._wake_read, select.POLLIN)
         with self.lock:
             state = self.state
             connection = state.connection
-            due: List[float] = []
             if state.in_memory():
                 due.append(now + (LOOK_EVERY if connection else LOOK_EVERY_AWAY))
             if connection is None:
@@ -284,19 +282,20 @@ class Carrier:
                 due.append(self._resend_at)
             starter = self.finder.starter
             if starter.pipe is not None:
-                poll.register(starter.pipe, select.POLLIN)
+                to_read.append(starter.pipe.fileno())
                 due.append(starter.ends_by)
             if is_urgent:
                 due.append(min(max(self._urgent_at(), now + 0.01), now + LOOK_EVERY))
             if now < self._gather_until and not is_urgent:
                 due.append(self._gather_until)
             elif connection is not None:
-                poll.register(connection, select.POLLIN | (select.POLLOUT if self._is_full else 0))
+                to_read.append(connection.fileno())
+                if self._is_full:
+                    to_write.append(connection.fileno())
             # From here on whoever leaves something that could not be sent wakes us.
             self.is_asleep = True
         self._admit()
-        timeout = None if not due else max(0.0, min(due) - now) * 1000 + 1
-        for ready, _ in poll.poll(timeout):
-            if ready == self._wake_read:
-                os.read(self._wake_read, 4096)
+        ready, _ = _wait.ready(to_read, to_write, max(0.0, min(due) - now) + 0.001 if due else None)
+        if woken in ready:
+            waker.woken()
         self.is_asleep = False

@@ -19,6 +19,7 @@ from typing import Callable, Deque, Dict, List
 
 from . import _end, _key, _log, _place, _relay, _threads
 from ._carrier import Carrier
+from ._guard import safely
 from ._state import State
 
 # How long the end of the process may be held up. What the agent has not answered for by half of it is spooled.
@@ -66,8 +67,8 @@ class Life:
         if signals is not None:
             signals.worker_process_shutdown.connect(_closing, weak=False)
 
-    def emit(self, body: bytes) -> None:
-        self.arrived.append(body)
+    def take(self) -> None:
+        """Sees to what has arrived."""
         self.admit()
         if self.is_closed or sys.is_finalizing():
             # After the end of everything: by a finalizer, mostly.
@@ -97,7 +98,12 @@ class Life:
     def _admit(self, told: List[str]) -> None:
         state = self.state
         while self.arrived:
-            lost = state.admit(self.arrived.popleft())
+            body = self.arrived.popleft()
+            try:
+                lost = state.admit(body)
+            except Exception:
+                lose()
+                raise
             if lost and lost not in told:
                 told.append(lost)
         if not self.has_tried:
@@ -171,18 +177,29 @@ _lives: Dict[int, Life] = {}
 
 is_disabled = os.environ.get("REVENIUM_METERING_DISABLED") == "1"
 
+# Calls that an error of ours has cost this process, before they had a number.
+_lost_to_bugs = 0
+
 
 def emit(body: bytes) -> None:
-    """Takes an event: the rest of a line after its number. Never waits, and never raises."""
+    """Takes an event: the rest of a line after its number. Never waits. What it raises is a bug, and the event is not
+    taken then."""
     if is_disabled:
         return
     if not _place.IS_POSSIBLE:
         _log.warning_once("platform", "calls are not metered: an agent is reached by a Unix socket, and there are none")
         return
-    try:
-        _own().emit(body)
-    except Exception:
-        _log.bug("handing a call over")
+    life = _own()
+    life.arrived.append(body)
+    # It will be handed over now or with the next.
+    safely("handing a call over", life.take)
+
+
+def lose() -> None:
+    """An error of ours has cost a call, which is told where it ends."""
+    global _lost_to_bugs
+    if not is_disabled:
+        _lost_to_bugs += 1
 
 
 def flush(within: float = 5.0) -> bool:
@@ -197,7 +214,12 @@ def stats() -> Dict[str, int]:
     many are `in_memory`."""
     life = _lives.get(os.getpid())
     state = life.state if life else State()
-    return {**state.counts, "in_memory": state.in_memory()}
+    return with_bugs({**state.counts, "in_memory": state.in_memory()})
+
+
+def with_bugs(counts: Dict[str, int]) -> Dict[str, int]:
+    """These counts and the calls that an error of ours has cost."""
+    return {**counts, "emitted": counts["emitted"] + _lost_to_bugs, "lost": counts["lost"] + _lost_to_bugs}
 
 
 def close() -> None:
@@ -229,8 +251,8 @@ def _own() -> Life:
 
 def _forked() -> None:
     """In a child: drops what is its parent's."""
-    global _lives
-    dropped, _lives = _lives, {}
+    global _lives, _lost_to_bugs
+    dropped, _lives, _lost_to_bugs = _lives, {}, 0
     for life in dropped.values():
         life.carrier.drop()
 

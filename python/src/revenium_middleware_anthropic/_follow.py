@@ -5,7 +5,7 @@ import sys
 from contextvars import ContextVar
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from . import _batch, _claim, _context, _emitter, _facts, _log, _raw, _stream
+from . import _batch, _claim, _context, _emitter, _facts, _log, _outlet, _raw, _stream
 from ._call import Call
 from ._context import Carried
 from ._guard import safely
@@ -145,6 +145,17 @@ def begin(client: Any, options: Any, carried: Optional[Carried], is_streamed: bo
     is_message = method == "post" and url.partition("?")[0].endswith("/v1/messages")
     if not (is_message or batch) or _emitter.is_disabled or is_official_loaded():
         return None
+    try:
+        return _followed(client, options, carried, is_streamed, url, batch)
+    except Exception:
+        if is_message:
+            _outlet.lose()
+        raise
+
+
+def _followed(
+    client: Any, options: Any, carried: Optional[Carried], is_streamed: bool, url: str, batch: str
+) -> Any:
     in_force = carried or _context.in_force()
     if _context.is_selective() and not in_force.is_metered:
         _log.info_once("selective", "a call outside of revenium_meter is not metered, as asked for")

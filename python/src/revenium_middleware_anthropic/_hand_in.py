@@ -9,12 +9,11 @@ process does the same. All of this waits for the relay: whose thread that may ho
 import json
 import os
 import re
-import select
 import socket
 import time
 from typing import Callable, Iterator, List, Optional, Set
 
-from . import _log, _spool
+from . import _log, _spool, _wait
 from ._answers import Answer, Inbox
 from ._relay import Relay
 
@@ -31,8 +30,8 @@ def hand_in(relay: Relay, may_go_on: Callable[[], bool]) -> None:
     is not reached; what is left then is the next round's."""
     full: Set[Optional[str]] = set()
     for path in _files(relay.spool):
-        file = _read(path)
-        if file is None or file.profile in full:
+        file = _read(path, full)
+        if file is None:
             continue
         if not may_go_on():
             return
@@ -66,12 +65,7 @@ class File:
         # None of them may be missed: it goes once all of them were answered.
         if not self.numbers or len(self.numbers) != content.count(b"\n") - 1:
             raise ValueError("it has lines that are no numbered events")
-        # Whose they are, if it says so.
-        self.profile: Optional[str] = None
-        try:
-            self.profile = str(json.loads(content[: content.find(b"\n")])["hello"]["profile"])
-        except (ValueError, KeyError, TypeError):
-            pass
+        self.profile = _profile(content[: content.find(b"\n")])
 
 
 class Said:
@@ -102,23 +96,21 @@ class Said:
 def _exchange(connection: socket.socket, content: bytes, may_go_on: Callable[[], bool]) -> Iterator[Answer]:
     """The answers to a file, until the relay has ended them. They are read while it is sent: a relay that nobody
     listens to reads no further either."""
-    rest, inbox = memoryview(content), Inbox()
-    poll = select.poll()
-    poll.register(connection, select.POLLIN | select.POLLOUT)
+    rest, inbox, file = memoryview(content), Inbox(), connection.fileno()
     silent_since = time.monotonic()
     while may_go_on() and time.monotonic() - silent_since < SILENT_MAX:
-        for _, ready in poll.poll(ASK_EVERY * 1000):
+        readable, writable = _wait.ready([file], [file] if rest else [], ASK_EVERY)
+        if readable or writable:
             silent_since = time.monotonic()
-            if ready & ~select.POLLOUT:
-                said = connection.recv(8 << 10)
-                if not said:
-                    return
-                yield from inbox.take(said)
-            elif rest:
-                rest = rest[connection.send(rest[:PIECE_BYTES]) :]
-                if not rest:
-                    connection.shutdown(socket.SHUT_WR)
-                    poll.modify(connection, select.POLLIN)
+        if readable:
+            said = connection.recv(8 << 10)
+            if not said:
+                return
+            yield from inbox.take(said)
+        elif writable:
+            rest = rest[connection.send(rest[:PIECE_BYTES]) :]
+            if not rest:
+                connection.shutdown(socket.SHUT_WR)
 
 
 def _end(connection: socket.socket) -> None:
@@ -130,29 +122,43 @@ def _end(connection: socket.socket) -> None:
 
 
 def _files(folder: str) -> List[str]:
-    """Finished files of this user's, the oldest first."""
+    """Finished files of this user's, the oldest first. All of them, as the oldest may be such as cannot be handed in; no
+    process writes to a folder that has many (`_spool.FOLDER_FILES_MAX`)."""
     found = []
+    # On Windows every file is said to be of user 0.
+    uid = os.geteuid() if hasattr(os, "geteuid") else 0
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(".jsonl") and not entry.name.startswith("."):
                     try:
                         status = entry.stat(follow_symlinks=False)
-                        if status.st_uid == os.geteuid() and entry.is_file(follow_symlinks=False):
+                        if status.st_uid == uid and entry.is_file(follow_symlinks=False):
                             found.append((status.st_mtime, entry.path))
                     except OSError:
                         pass  # Another process has handed it in.
     except OSError:
         pass  # Nothing was missed so far.
-    return [path for _, path in sorted(found)[: _spool.OWN_FILES_MAX]]
+    return [path for _, path in sorted(found)]
 
 
-def _read(path: str) -> Optional[File]:
-    """`None` if it cannot be handed in, which is told, or was by another process."""
+def _profile(hello: bytes) -> Optional[str]:
+    """Whose a file's events are, if its hello says so."""
+    try:
+        return str(json.loads(hello)["hello"]["profile"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _read(path: str, full: Set[Optional[str]]) -> Optional[File]:
+    """`None` if it is of one of these profiles, cannot be handed in, which is told, or was by another process."""
     size_max = _spool.FILE_BYTES_MAX + _spool.HELLO_BYTES_MAX
     try:
         with open(path, "rb") as file:
-            content = file.read(size_max + 1)
+            hello = file.readline(_spool.HELLO_BYTES_MAX)
+            if _profile(hello) in full:
+                return None
+            content = hello + file.read(size_max + 1 - len(hello))
         if len(content) > size_max:
             raise ValueError("it is too large")
         return File(content)

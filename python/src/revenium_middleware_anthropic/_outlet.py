@@ -3,8 +3,8 @@
 from . import _place
 
 if _place.IS_POSSIBLE:
-    from ._emitter import emit, flush, stats
+    from ._emitter import emit, flush, lose, stats
 else:
-    from ._portable import emit, flush, stats
+    from ._portable import emit, flush, lose, stats
 
-__all__ = ["emit", "flush", "stats"]
+__all__ = ["emit", "flush", "lose", "stats"]

@@ -1,9 +1,8 @@
 """Handing events over where there are no Unix sockets, as on Windows: by way of files.
 
 A background thread gathers events for a moment and writes them to a file of the spool's format, flushed and whole or not
-at all. If the environment names an agent's relay, it hands the files in there, those of earlier processes too, and removes
-each once every event in it was answered. The agent knows events that it has by their numbers, so that a file may be handed
-in twice. At the end of the process the last events are in a file; what is killed loses those of the last moment.
+at all. If the environment names an agent's relay, it hands the files in there, those of earlier processes too (`_hand_in`).
+At the end of the process the last events are in a file; what is killed loses those of the last moment.
 """
 
 import itertools
@@ -15,10 +14,10 @@ import sys
 import tempfile
 import threading
 import time
-from typing import Dict, Iterator, List, Optional, Set, Tuple
+from typing import Dict, List, Optional, Tuple
 
-from . import _emitter, _key, _log, _relay
-from ._answers import Inbox
+from . import _emitter, _hand_in, _key, _log, _relay
+from ._emitter import lose
 from ._guard import safely
 from ._place import absolute
 from ._spool import FILE_BYTES_MAX, OWN_BYTES_MAX, OWN_FILES_MAX
@@ -28,11 +27,8 @@ from ._state import LINE_BYTES_MAX, MEMORY_BYTES_MAX, MEMORY_EVENTS_MAX, new_pro
 GATHER_FOR = 0.2
 AGAIN_AFTER = 2.0
 
-# How long the end of the process may be held up, and one answer of the relay's may take.
+# How long the end of the process may be held up.
 CLOSE_WITHIN = 2.0
-ANSWER_WITHIN = 1.0
-
-PIECE_BYTES = 64 << 10
 
 
 class Keeper:
@@ -49,9 +45,12 @@ class Keeper:
         # Unlike a lock, it may be used by a finalizer that runs within its own use.
         self._arrived: "queue.SimpleQueue[Optional[Tuple[int, bytes]]]" = queue.SimpleQueue()
         self._kept: List[Tuple[int, bytes]] = []
+        self._kept_bytes = 0
         self._hand_in_at = 0.0
-        # Held where `_kept` is used. Taken again by a finalizer that comes after the end.
+        # Held where `_kept` is used. Taken again by the same thread only while `_is_inside` tells it to leave the work to
+        # itself.
         self._lock = threading.RLock()
+        self._is_inside = False
         self._may_begin = threading.Lock()
         self._thread: Optional[threading.Thread] = None
         self._is_closed = False
@@ -59,6 +58,10 @@ class Keeper:
         if self.relay is None:
             text = "no agent is reached, as there are no Unix sockets: calls are kept in %s. Name an agent's relay in %s"
             _log.warning_once("platform", text, self.folder, _relay.VARIABLE)
+        # In a child of `multiprocessing` nothing of `atexit` runs.
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            util.Finalize(None, close, exitpriority=-100)
 
     def emit(self, body: bytes) -> None:
         self.counts["emitted"] += 1
@@ -80,9 +83,9 @@ class Keeper:
     def close(self) -> None:
         self._hand_in_by = time.monotonic() + CLOSE_WITHIN
         self._is_closed = True
-        self._arrived.put(None)
         self._keep_all()
         if self._thread is not None:
+            self._arrived.put(None)
             # It may be waiting for the relay.
             self._thread.join(CLOSE_WITHIN)
         if self._thread is None or not self._thread.is_alive():
@@ -105,20 +108,25 @@ class Keeper:
         except queue.Empty:
             event = None
         with self._lock:
-            self._take(event)
-            by = time.monotonic() + GATHER_FOR
-            while event and not self._is_closed and time.monotonic() < by and self._bytes() < FILE_BYTES_MAX // 2:
-                time.sleep(GATHER_FOR / 10)
-                self._take_all()
-            self._keep()
+            self._is_inside = True
+            try:
+                self._take(event)
+                by = time.monotonic() + GATHER_FOR
+                while event and not self._is_closed and time.monotonic() < by and self._kept_bytes < FILE_BYTES_MAX // 2:
+                    time.sleep(GATHER_FOR / 10)
+                    self._take_all()
+                self._keep()
+            finally:
+                self._is_inside = False
 
     def _take(self, event: Optional[Tuple[int, bytes]]) -> None:
         if event is None:
             return
-        if self._bytes() + len(event[1]) > MEMORY_BYTES_MAX:
+        if self._kept_bytes + len(event[1]) > MEMORY_BYTES_MAX:
             self._lose(1, "memory and spool are full")
         else:
             self._kept.append(event)
+            self._kept_bytes += len(event[1])
 
     def _take_all(self) -> None:
         while True:
@@ -127,17 +135,24 @@ class Keeper:
             except queue.Empty:
                 return
 
-    def _bytes(self) -> int:
-        return sum(len(content) for _, content in self._kept)
-
     # Into a file.
 
     def _keep_all(self) -> None:
         """The last ones, in the thread that ends the process."""
-        with self._lock:
-            self._take_all()
-            self._keep()
-            left, self._kept = self._kept, []
+        left: List[Tuple[int, bytes]] = []
+        while self._arrived.qsize() or self._kept:
+            with self._lock:
+                if self._is_inside:
+                    # A finalizer, within the very lines below, which go round once more.
+                    return
+                self._is_inside = True
+                try:
+                    self._take_all()
+                    self._keep()
+                    left += self._kept
+                    self._kept, self._kept_bytes = [], 0
+                finally:
+                    self._is_inside = False
         if left:
             self._lose(len(left), "there was no room to keep it")
 
@@ -156,6 +171,7 @@ class Keeper:
                 _log.error_once("spool", "cannot keep calls in %s: %s", self.folder, error)
                 return
             del self._kept[:count]
+            self._kept_bytes -= size
             self.counts["spooled"] += count
             _log.over("spool")
 
@@ -192,66 +208,19 @@ class Keeper:
     def _hand_in(self) -> None:
         if self.relay is None or time.monotonic() < self._hand_in_at:
             return
-        for path in self._files():
-            if time.monotonic() >= self._hand_in_by:
-                return
-            try:
-                self._hand_in_file(self.relay, path)
-                _log.over("relay away")
-            except (OSError, ValueError) as error:
-                self._hand_in_at = time.monotonic() + AGAIN_AFTER
-                text = "no agent at %s (%s): calls are kept in %s until it is there"
-                _log.warning_once("relay away", text, self.relay.path, error, self.folder)
-                return
-
-    def _hand_in_file(self, relay: _relay.Relay, path: str) -> None:
         try:
-            with open(path, "rb") as file:
-                content = file.read(FILE_BYTES_MAX + LINE_BYTES_MAX)
-        except FileNotFoundError:
-            return
-        waiting = _numbers(content)
-        inbox = Inbox()
-        with relay.connect() as connection:
-            connection.settimeout(ANSWER_WITHIN)
-            # Piece by piece, each of which is answered, so that neither side waits for the other to read.
-            for piece in _pieces(content):
-                connection.sendall(piece)
-                while waiting.intersection(_numbers(piece)):
-                    said = connection.recv(8 << 10)
-                    if not said:
-                        raise OSError("it ended before it had answered")
-                    for answer in inbox.take(said):
-                        if answer.is_durable:
-                            waiting = {n for n in waiting if n > (answer.n or 0)}
-                        elif answer.n is None or answer.is_for_now:
-                            raise OSError(answer.message)
-                        else:
-                            waiting.discard(answer.n)
-                            self.counts["lost"] += 1
-                            text = "a call was not metered: the agent refused it (%s): %s"
-                            _log.logger.warning(text, answer.code, answer.message)
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
+            _hand_in.hand_in(self.relay, lambda: time.monotonic() < self._hand_in_by)
+            _log.over("relay away")
+        except OSError as error:
+            text = "no agent at %s (%s): calls are kept in %s until it is there"
+            _log.warning_once("relay away", text, self.relay.path, error, self.folder)
+        if self._files():
+            # There are some that it does not take now.
+            self._hand_in_at = time.monotonic() + AGAIN_AFTER
 
     def _lose(self, count: int, why: str) -> None:
         self.counts["lost"] += count
         _log.error_once("lost " + why, "a call was not metered: %s", why)
-
-
-def _numbers(lines: bytes) -> Set[int]:
-    return set(map(int, re.findall(rb'^\{"n":(\d{1,20}),', lines, re.MULTILINE)))
-
-
-def _pieces(content: bytes) -> Iterator[bytes]:
-    """Whole lines, of some 64 KiB together."""
-    at = 0
-    while at < len(content):
-        end = content.find(b"\n", at + PIECE_BYTES) + 1 or len(content)
-        yield content[at:end]
-        at = end
 
 
 def _data_folder() -> str:
@@ -262,33 +231,29 @@ def _data_folder() -> str:
     return tempfile.gettempdir()
 
 
-_keeper: Optional[Keeper] = None
-_making = threading.RLock()
+__all__ = ["emit", "flush", "lose", "stats"]
+
+_keepers: Dict[int, Keeper] = {}
 
 
 def _own() -> Keeper:
-    global _keeper
-    with _making:
-        if _keeper is None:
-            _keeper = Keeper()
-            # In a child of `multiprocessing` nothing of `atexit` runs.
-            util = sys.modules.get("multiprocessing.util")
-            if util is not None:
-                util.Finalize(None, close, exitpriority=-100)
-        return _keeper
+    """This process's. A child that was forked has none of its parent's thread, and its parent keeps what it has."""
+    pid = os.getpid()
+    keeper = _keepers.get(pid)
+    return keeper if keeper is not None else _keepers.setdefault(pid, Keeper())
 
 
 def emit(body: bytes) -> None:
     """As `_emitter.emit`."""
     if _emitter.is_disabled:
         return
-    safely("handing a call over", lambda: _own().emit(body))
+    _own().emit(body)
 
 
 def flush(within: float = 5.0) -> bool:
     """As `_emitter.flush`."""
-    by = time.monotonic() + within
-    while _keeper is not None and _keeper.in_memory():
+    by, keeper = time.monotonic() + within, _keepers.get(os.getpid())
+    while keeper is not None and keeper.in_memory():
         if time.monotonic() >= by:
             return False
         time.sleep(0.01)
@@ -297,14 +262,17 @@ def flush(within: float = 5.0) -> bool:
 
 def stats() -> Dict[str, int]:
     """As `_emitter.stats`."""
-    keeper = _keeper
-    return _emitter.stats() if keeper is None else {**keeper.counts, "in_memory": keeper.in_memory()}
+    keeper = _keepers.get(os.getpid())
+    if keeper is None:
+        return _emitter.stats()
+    return _emitter.with_bugs({**keeper.counts, "in_memory": keeper.in_memory()})
 
 
 def close() -> None:
     """Writes what is left."""
-    if _keeper is not None:
-        safely("ending", _keeper.close)
+    keeper = _keepers.get(os.getpid())
+    if keeper is not None:
+        safely("ending", keeper.close)
 
 
 _emitter.at_exit.append(close)

@@ -1,7 +1,7 @@
 """What was said, for those who ask for it: `REVENIUM_CAPTURE_PROMPTS`, or `capture_prompts` in a call's metadata.
 
-Off unless asked for. Texts are cut at `REVENIUM_MAX_PROMPT_SIZE` characters (50,000; at least 200), and what looks
-like a credential is masked before it leaves the process.
+Off unless asked for. Texts are cut at `REVENIUM_MAX_PROMPT_SIZE` characters (50,000, which is Revenium's bound, and
+which it may not exceed; at least 200), and what looks like a credential is masked before it leaves the process.
 """
 
 import functools
@@ -22,10 +22,12 @@ _SECRETS = [
     re.compile(r"\b(?:sk|rk|pk|rev|hak|ghp|gho|ghs|ghr|github_pat|glpat|xox[abprs]|npm|pypi|hf)[-_][A-Za-z0-9_\-]{12,}"),
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     re.compile(r"\bAIza[A-Za-z0-9_\-]{30,}"),
-    re.compile(r"\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*"),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
 ]  # fmt: skip
 _LABELLED = [
+    # A token of three parts, at the start of a word or behind a hyphen. Each word is looked at once, from its start, as one
+    # that is full of `-eyJ` would be scanned to its end for each of them.
+    re.compile(r"(?<!W)(?=W{11,}\.W{8,}\.)((?:W*?-)??)eyJW{8,}\.W{8,}\.W*".replace("W", r"[A-Za-z0-9_\-]")),
     # What follows a word that announces a secret, and passwords in URLs.
     re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9_\-.+/=]{8,}"),
     re.compile(
@@ -99,7 +101,7 @@ def masked(text: str) -> str:
 
 def _size_max() -> int:
     try:
-        return max(SIZE_MIN, int(os.environ.get("REVENIUM_MAX_PROMPT_SIZE", SIZE_MAX)))
+        return min(max(SIZE_MIN, int(os.environ.get("REVENIUM_MAX_PROMPT_SIZE", SIZE_MAX))), SIZE_MAX)
     except ValueError:
         return SIZE_MAX
 

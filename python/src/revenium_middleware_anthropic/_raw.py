@@ -82,9 +82,9 @@ class _Coded:
     """A body as it comes over the wire, decoded by what `httpx` itself has for that."""
 
     def __init__(self, response: Any, body: Any, unreadable: Callable[[str], Any]) -> None:
-        self._body = body
+        self._body, self._unreadable = body, unreadable
         self._decoders: List[Any] = []
-        codings = response.headers.get("content-encoding", "").replace(" ", "").lower()
+        self._codings = codings = response.headers.get("content-encoding", "").replace(" ", "").lower()
         try:
             package = type(response).__mro__[-2].__module__.partition(".")[0]
             known = sys.modules[package + "._decoders"].SUPPORTED_DECODERS
@@ -93,10 +93,13 @@ class _Coded:
             self._body = unreadable("is read as it came, compressed by %s" % codings)
 
     def see(self, content: bytes) -> None:
-        for decoder in self._decoders:
-            decoded = decoder.decode(content)
-            # In pieces, by the newer of the two packages.
-            content = decoded if isinstance(decoded, bytes) else b"".join(decoded)
+        try:
+            for decoder in self._decoders:
+                decoded = decoder.decode(content)
+                # In pieces, by the newer of the two packages.
+                content = decoded if isinstance(decoded, bytes) else b"".join(decoded)
+        except Exception:
+            self._decoders, self._body = [], self._unreadable("says that it is compressed by %s, and is not" % self._codings)
         self._body.see(content)
 
     def ended(self) -> None:
