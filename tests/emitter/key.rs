@@ -50,7 +50,8 @@ fn what_an_application_emits_is_billed_to_the_account_of_its_key_or_to_none() {
         let word = if name == "spooled" { "flushed " } else { "sent " };
         let agent = (name != "spooled").then(|| home.start());
         let (child, out) = start(&home, name, Some(key));
-        said += kill_after(child, out, word, 1).len();
+        // Two, as the last line may be cut.
+        said += kill_after(child, out, word, 2).len();
         if let Some(agent) = agent {
             let mine = |billed: &Vec<(String, String)>| billed.iter().any(|(id, _)| id.starts_with(name));
             match name {

@@ -157,7 +157,7 @@ fn a_repair_keeps_a_copy_counts_what_is_lost_and_leaves_the_rest_to_be_delivered
         let (path, at) = find(&home, EVENTS / 2);
         remove(&path, at);
         let damaged = fs::read(&path).unwrap_or_default();
-        let ended = home.run(&["log", "repair", "--apply", "--config", "config.toml"]);
+        let ended = home.run(&["log", "repair", "--apply"]);
         assert_eq!(ended.code, Some(0), "{what}: {}{}", ended.stdout, ended.stderr);
         assert!(ended.stdout.ends_with("the books balance; start the agent\n"), "{}", ended.stdout);
         let is_backup = |name: &String| name.starts_with("store-before-repair-");
@@ -210,7 +210,7 @@ fn a_log_of_which_no_file_is_left_is_not_repaired() {
     let (path, _) = find(&home, EVENTS / 2);
     fs::remove_file(&path).expect("removed");
     let before = content(&home.path("data"));
-    let ended = home.run(&["log", "repair", "--apply", "--config", "config.toml"]);
+    let ended = home.run(&["log", "repair", "--apply"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
     assert!(ended.stderr.contains("no file is left of a log with 400 events"), "{}", ended.stderr);
     assert_eq!(content(&home.path("data")), before);
@@ -222,7 +222,7 @@ fn a_log_of_which_no_file_is_left_is_not_repaired() {
 fn a_log_is_not_repaired_that_an_agent_has_open_or_that_is_another_user_s() {
     let home = home();
     let agent = home.start();
-    let ended = home.run(&["log", "repair", "--apply", "--config", "config.toml"]);
+    let ended = home.run(&["log", "repair", "--apply"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
     let told = format!("stop the agent first: the store {} is in use", home.path("data/store").display());
     assert!(ended.stderr.contains(&told), "{}", ended.stderr);
@@ -230,7 +230,7 @@ fn a_log_is_not_repaired_that_an_agent_has_open_or_that_is_another_user_s() {
     assert_eq!(home.run(&["log", "repair"]).stdout, "nothing to repair: the log is whole\n");
     if rustix::process::geteuid().is_root() {
         chown(home.path("data/store"), Some(65534), None).expect("given away");
-        let ended = home.run(&["log", "repair", "--apply", "--config", "config.toml"]);
+        let ended = home.run(&["log", "repair", "--apply"]);
         assert!(ended.code == Some(2) && ended.stderr.contains("sudo -u nobody"), "{}", ended.stderr);
     }
 }

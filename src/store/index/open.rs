@@ -28,6 +28,8 @@ pub(crate) fn open(dir: &Path, cache_bytes: u64, anew: bool) -> Result<(Index, O
             Err(e) => doubt = Some(e),
         }
     }
+    // What failed before it is of no use any more, and a disk that is sick for a day would leave a folder each second.
+    remove_others(dir);
     // Never over the old one: its files may still be held by what failed.
     let index = open_within_limit(&path(dir, newest.map_or(0, |n| n + 1)), cache_bytes)?;
     Ok((index, doubt))

@@ -21,7 +21,7 @@ use crate::event::Identity;
 use crate::oracle::{self, Equals};
 use crate::producer::{Book, Fate, Producer, Promise};
 use crate::stage::Stage;
-use crate::support::{Ended, Home, Sandbox, spool_files, until};
+use crate::support::{Ended, Home, Sandbox, names, spool_files, until};
 
 /// New events: small ones, and then large ones, one by one, until they need another segment.
 const SMALL: u64 = 40;
@@ -34,6 +34,10 @@ const SECOND: u64 = 2;
 /// For the segment that is to be moved to be gone. Not all that can be struck leaves it to be.
 const MOVING_MAX: Duration = Duration::from_secs(3);
 const LOOK_EACH: Duration = Duration::from_millis(10);
+/// strace counts the calls of each thread: so many failed ones are of as many threads.
+const IN_VAIN: u64 = 5;
+/// The one before, the one that could not be opened, and the one that is being made.
+const INDEX_FOLDERS_MAX: usize = 3;
 /// How an agent may end by itself: the disk or a socket failed, for now, or what it was told cannot be read.
 const CODES: [i32; 4] = [1, 74, 75, 78];
 /// What the loader ends with when it cannot open a library. That is before any of our code.
@@ -162,7 +166,16 @@ impl World {
             }
             self.stage.allow(&[0, 1]);
         }
-        until(&what("all is delivered"), || self.is_drained() || agent.has_ended(), |is| *is);
+        // What each new thread fails at is tried again and again, and in vain.
+        let fails_for_good = || strace::injected(&path) >= IN_VAIN;
+        until(
+            &what("all is delivered"),
+            || self.is_drained() || agent.has_ended() || fails_for_good(),
+            |is| *is,
+        );
+        let folders =
+            names(&self.home.path("data/store")).iter().filter(|name| name.starts_with("index-")).count();
+        assert!(folders <= INDEX_FOLDERS_MAX, "{}: {folders} folders of indexes", self.name);
         let deadline = Instant::now() + MOVING_MAX;
         while has_segment(&self.home, 1) && !agent.has_ended() && Instant::now() < deadline {
             thread::sleep(LOOK_EACH);

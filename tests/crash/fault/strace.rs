@@ -44,6 +44,16 @@ pub(crate) fn command(home: &Home, trace: &Path, strike: Option<(What, Strike)>,
     command
 }
 
+/// How many calls strace has made fail so far.
+pub(crate) fn injected(trace: &Path) -> u64 {
+    let text = fs::read(trace).map(|text| String::from_utf8_lossy(&text).into_owned());
+    text.map_or(0, |text| text.lines().filter(|line| is_injected(line)).count() as u64)
+}
+
+fn is_injected(line: &str) -> bool {
+    line.ends_with("(INJECTED)")
+}
+
 /// One call, as it was entered.
 #[derive(Debug)]
 struct Entry {
@@ -87,7 +97,7 @@ impl Trace {
                 }
                 trace.entries.push(Entry { thread, call: call.to_owned(), args: args.to_owned() });
             }
-            let is_injected = line.ends_with("(INJECTED)");
+            let is_injected = is_injected(line);
             trace.injected += u64::from(is_injected);
             if line.contains("fdatasync")
                 && line.contains(" = ")
