@@ -74,9 +74,35 @@ END
     echo "$why"
 }
 
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 begun=0
 note() { # NAME CODE
     if [ "$2" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $1"; fi
+}
+
+# Most of their time they wait, so a few are tried at once: each in the background, with what it says in a file.
+AT_ONCE=2
+results="$(mktemp -d)"
+trap 'rm -rf "$results"' EXIT
+
+begin() { # ARGS of `try`: begins it as soon as one of few is over
+    while [ "$(jobs -pr | wc -l)" -ge "$AT_ONCE" ]; do wait -n; done
+    begun=$((begun + 1))
+    (
+        passed=0 failed=0 skipped=0
+        try "$@"
+        echo "$passed $failed $skipped" > "$results/$begun.counts"
+    ) > "$results/$begun.text" 2>&1 &
+}
+
+gather() { # Says what they said, in the order in which they began, and counts; one that left no counts has failed.
+    local n good bad left
+    wait
+    for n in $(seq 1 "$begun"); do
+        cat "$results/$n.text"
+        read -r good bad left 2> /dev/null < "$results/$n.counts" || { good=0 bad=1 left=0; echo "FAILED: it did not end"; }
+        passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + left))
+    done
+    begun=0
 }
 
 unexpected() { # REASONS: of a report, the lines of skips that nobody expects, for these reasons neither.
@@ -137,8 +163,9 @@ for pair in "${PAIRS[@]}"; do
         continue
     fi
     # shellcheck disable=SC2086
-    try "$pair" "$(folder "$python" $packages)" "$pure" "$(lacking "$packages")" "$@"
+    begin "$pair" "$(folder "$python" $packages)" "$pure" "$(lacking "$packages")" "$@"
 done
+gather
 
 python="$(interpreter 3.8)"
 if [ -n "$python" ] && { [ -z "${ONLY:-}" ] || [ "$ONLY" = 3.8 ]; }; then

@@ -125,11 +125,11 @@ class App:
         return err
 
     def spooled(self) -> List[Dict[str, Any]]:
-        """Calls in spool files, each of which must be as the agent takes them."""
+        """Calls in spool files, each of which must be as the agent takes them; in the order in which they were made."""
         calls = []
-        for path in sorted(self.spool.glob("*")):
+        names = [(*path.name[: -len(".jsonl")].split("-"), path) for path in self.spool.glob("*")]
+        for producer, first, path in sorted(names, key=lambda name: (name[0], int(name[1]))):
             assert path.stat().st_mode & 0o777 == 0o600
-            producer, first = path.name[: -len(".jsonl")].split("-")
             hello, *lines = [json.loads(line) for line in path.read_text().splitlines()]
             assert hello == {"hello": {"v": 1, "producer": producer}}
             assert lines[0]["n"] == int(first)
