@@ -199,9 +199,8 @@ class Real:
         self._agent: Any = None
 
     def start(self) -> None:
-        self._agent = subprocess.Popen(
-            [BINARY, "run", "--config", "config.toml"], cwd=self.folder, stderr=subprocess.DEVNULL
-        )
+        with open(self.folder / "agent.log", "ab") as log:
+            self._agent = subprocess.Popen([BINARY, "run", "--config", "config.toml"], cwd=self.folder, stderr=log)
 
     def stop(self) -> None:
         """Everything it was given is delivered or durable when it has ended."""
@@ -222,7 +221,7 @@ class Real:
             bodies = [json.loads(entry["body"]) for entry in entries if entry["what"] == "billed"]
             if len(bodies) >= count:
                 break
-        assert len(bodies) == count, bodies
+        assert len(bodies) == count, (bodies, (self.folder / "agent.log").read_text())
         return bodies
 
     def got(self) -> List[str]:

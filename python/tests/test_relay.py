@@ -15,9 +15,10 @@ from revenium_middleware_anthropic import _place
 
 def _wait_for(address: str) -> None:
     """Returns once somebody listens there."""
+    host, port = address.split(":")
     for _ in range(600):
         try:
-            socket.create_connection(("127.0.0.1", int(address.split(":")[1]))).close()
+            socket.create_connection((host, int(port))).close()
             return
         except ConnectionRefusedError:
             time.sleep(0.05)
