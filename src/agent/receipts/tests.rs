@@ -1,0 +1,1 @@
+//! Tests of receipts: lines, ids, looking up.
