@@ -14,7 +14,7 @@ use crate::tasks::{Stop, TaskResult, blocking};
 const WAITING_MAX: usize = 16 * 1024;
 
 /// Receipts that are written at once. Each takes less than 6 KiB, whatever its ids are, so a file has room for them.
-const WRITTEN_AT_ONCE_MAX: usize = 1024;
+pub(super) const WRITTEN_AT_ONCE_MAX: usize = 1024;
 
 /// How often at most it is said that receipts cannot be written.
 const SAID_EACH: Duration = Duration::from_secs(600);
