@@ -43,15 +43,15 @@ fn a_file_is_filled_to_its_bound_and_a_byte_more_begins_another() {
     folder.append(&line("b", 40), TODAY_MS).expect("written");
     let name = |n: u32| format!("2026-11-28-{n:06}.jsonl");
     assert_eq!(sizes(dir.path()), [(name(0), 100)]);
-    folder.append(&line("c", 1), TODAY_MS).expect("written");
-    assert_eq!(sizes(dir.path()), [(name(0), 100), (name(1), 1)]);
+    folder.append(&line("c", 2), TODAY_MS).expect("written");
+    assert_eq!(sizes(dir.path()), [(name(0), 100), (name(1), 2)]);
     // A day has files of its own, and so has another process, unless there is room.
-    folder.append(&line("d", 1), TODAY_MS + DAY_MS).expect("written");
+    folder.append(&line("d", 2), TODAY_MS + DAY_MS).expect("written");
     let mut after = self::folder(dir.path());
-    after.append(&line("e", 98), TODAY_MS + DAY_MS).expect("written");
+    after.append(&line("e", 97), TODAY_MS + DAY_MS).expect("written");
     after.append(&line("f", 2), TODAY_MS + DAY_MS).expect("written");
     let (next, newest) = ("2026-11-29-000000.jsonl".to_owned(), "2026-11-29-000001.jsonl".to_owned());
-    assert_eq!(sizes(dir.path()), [(name(0), 100), (name(1), 1), (next, 99), (newest, 2)]);
+    assert_eq!(sizes(dir.path()), [(name(0), 100), (name(1), 2), (next, 99), (newest, 2)]);
 }
 
 #[test]
