@@ -157,7 +157,8 @@ fn what_waits_is_told_with_why_and_when_it_is_tried_next() {
 
 #[test]
 fn a_dead_letter_is_told_with_its_number_and_reason_and_what_a_person_made_of_it() {
-    let (home, _sandbox) = delivering(&["--fault-script", r#"{"steps":[{"fault":{"kind":"422"},"times":2}]}"#]);
+    let (home, _sandbox) =
+        delivering(&["--fault-script", r#"{"steps":[{"fault":{"kind":"422"},"times":2}]}"#]);
     let agent = home.start();
     for transaction in ["msg_1", "msg_2"] {
         send(&home, &event("one", transaction));
@@ -167,10 +168,17 @@ fn a_dead_letter_is_told_with_its_number_and_reason_and_what_a_person_made_of_it
     for transaction in ["msg_1", "msg_2"] {
         let (code, said) = until_it_is(&home, transaction, "dead");
         let record = &said["records"][0];
-        assert_eq!((code, &record["reason"], &record["status"]), (Some(1), &"refused-by-upstream".into(), &422.into()));
+        assert_eq!(
+            (code, &record["reason"], &record["status"]),
+            (Some(1), &"refused-by-upstream".into(), &422.into())
+        );
         seqs.push(record["seq"].to_string());
         let screen = home.run(&["where", transaction]);
-        assert!(screen.stdout.contains(&format!("`revenium-agent dlq show {}`", record["seq"])), "{}", screen.stdout);
+        assert!(
+            screen.stdout.contains(&format!("`revenium-agent dlq show {}`", record["seq"])),
+            "{}",
+            screen.stdout
+        );
     }
     assert_eq!(home.run(&["dlq", "discard", &seqs[0], "--yes"]).code, Some(0));
     let (code, _) = until_it_is(&home, "msg_1", "discarded");
@@ -214,7 +222,11 @@ fn all_records_with_one_id_are_told() {
     let (code, _) = until("the third", || ask(&home, "msg_1"), is_kept);
     assert_eq!(code, Some(1));
     let screen = home.run(&["where", "msg_1"]);
-    assert!(screen.stdout.starts_with("NOT ALL OF IT IS DELIVERED: 2 delivered, 1 dead\n"), "{}", screen.stdout);
+    assert!(
+        screen.stdout.starts_with("NOT ALL OF IT IS DELIVERED: 2 delivered, 1 dead\n"),
+        "{}",
+        screen.stdout
+    );
     agent.stop();
 }
 
@@ -223,7 +235,11 @@ fn what_nobody_heard_of_is_told_with_where_else_to_look() {
     let (home, _sandbox) = delivering(&[]);
     let nothing = home.run(&["where", "msg_1"]);
     assert_eq!((nothing.code, nothing.stdout.as_str()), (Some(2), ""));
-    assert!(nothing.stderr.contains("there is no log in"), "{}", nothing.stderr);
+    assert!(
+        nothing.stderr.contains("there is no log in") && nothing.stderr.contains("--data-dir"),
+        "{}",
+        nothing.stderr
+    );
     assert_eq!(home.run(&["where", ""]).code, Some(2));
     let agent = home.start();
     let (code, said) = ask(&home, "msg_1");

@@ -9,7 +9,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use memchr::memmem;
 use revenium_event::{Kind, transaction_id};
-use revenium_store::{Fate, trace};
+use revenium_store::{Fate, OpenError, SurveyError, trace};
 
 use super::{LogPlace, print, status_of};
 use crate::cli::ConfigArgs;
@@ -40,11 +40,14 @@ pub fn run(args: &WhereArgs) -> Result<Exit, Failure> {
     let sought = Sought::new(id);
     // The log first: what leaves it meanwhile was delivered, and has its receipt by then.
     let tracing = trace(&place.log, TOLD_MAX, |key, route, body| sought.is_meant(key, route, body));
-    let tracing = tracing.or_exit(Exit::Usage, "the log cannot be searched")?;
+    let tracing = tracing.map_err(|error| unsearchable(&error))?;
     let dir = place.data_dir.join(receipts::DIR);
     let found = match receipts::search(&dir, id, TOLD_MAX) {
         Err(error) if !tracing.found.is_empty() => {
-            eprintln!("the receipts in {} cannot be read: {error}; the log alone was searched", dir.display());
+            eprintln!(
+                "the receipts in {} cannot be read: {error}; the log alone was searched",
+                dir.display()
+            );
             receipts::Found::default()
         }
         found => {
@@ -66,6 +69,18 @@ pub fn run(args: &WhereArgs) -> Result<Exit, Failure> {
     }
     print(&if args.json { whereabouts.json()? + "\n" } else { whereabouts.screen() })?;
     Ok(if whereabouts.is_delivered() { Exit::Ok } else { Exit::Failure })
+}
+
+fn unsearchable(error: &SurveyError) -> Failure {
+    let is_denied = |source: &std::io::Error| source.kind() == std::io::ErrorKind::PermissionDenied;
+    let next = match error {
+        SurveyError::NoLog(_) => "; another data directory is named with --data-dir or --config",
+        SurveyError::Open(OpenError::Io { source, .. }) if is_denied(source) => {
+            "; ask as the agent's own user or root"
+        }
+        _ => "",
+    };
+    Failure::new(Exit::Usage, format_args!("the log cannot be searched: {}{next}", crate::chain(error)))
 }
 
 /// What is looked for in the log.

@@ -26,9 +26,7 @@ use revenium_event::{Kind, Provider, Tokens};
 use crate::admin::SpoolStatus;
 use crate::queue::QueueStats;
 use delivery::DeliveryMetrics;
-use family::{
-    counter_grid, counters, float_gauge_family, gauge, gauge_family, histogram, histograms,
-};
+use family::{counter_grid, counters, float_gauge_family, gauge, gauge_family, histogram, histograms};
 pub use gateway::GatewayMetrics;
 use labels::{DEAD_REASONS, OTHER, WARNINGS, dead_reason_index, kind_index, kind_names, label_index};
 pub use labels::{Limit, Outcome, Passed, PauseReason, Rejected, TokenType, Via};

@@ -220,7 +220,10 @@ impl Whereabouts {
         }
         if self.damaged > 0 {
             let places = count(self.damaged, "damaged place");
-            let _ = writeln!(text, "\nthe log has {places}, in which nothing can be looked up: `revenium-agent log verify` says where");
+            let _ = writeln!(
+                text,
+                "\nthe log has {places}, in which nothing can be looked up: `revenium-agent log verify` says where"
+            );
         }
         text
     }
