@@ -382,6 +382,9 @@ fn dead_letters(reader: &Reader) {
     assert!(said(&claimed).contains("no event came with key-5d3f0a12"), "{}", said(&claimed));
     let books = reader.run(&["revenium-agent reconcile"]);
     assert!(books.ends_with("accounted for; the running agent counts the same\n"), "{books}");
+    let whereabouts = reader.try_to(&["revenium-agent where msg_01XFDUDYJgAACzvnptvVoYEL"]);
+    assert_eq!(whereabouts.status.code(), Some(1), "{}", said(&whereabouts));
+    assert!(said(&whereabouts).starts_with("not known: "), "{}", said(&whereabouts));
     assert!(reader.run(&["revenium-agent log verify"]).starts_with("whole: 1 segment, "));
     reader.run(&["revenium-agent log export --output everything.jsonl"]);
     let flushed = reader.try_to(&["revenium-agent flush --deadline 30s"]);

@@ -17,6 +17,7 @@ use crate::commands::reconcile::ReconcileArgs;
 use crate::commands::send::SendArgs;
 use crate::commands::setup::SetupArgs;
 use crate::commands::start::StartArgs;
+use crate::commands::whereabouts::WhereArgs;
 use crate::config::{Flags, parse_duration};
 use crate::sandbox;
 
@@ -60,6 +61,9 @@ pub enum Command {
     /// Count the log, event by event, and compare with what the agent counts; exits with 0 (each is accounted
     /// for), 1 (not so) or 2 (the log cannot be read)
     Reconcile(ReconcileArgs),
+    /// Say what became of an event: delivered, waiting, dead, or not known here; exits with 0 (delivered), 1 (not so)
+    /// or 2 (it cannot be looked up)
+    Where(WhereArgs),
     /// Look at the profiles, and say whose an unknown API key is
     Profile(ProfileArgs),
     /// Pass Anthropic's API on to the provider, and meter it

@@ -3,8 +3,8 @@
 //! | code | meaning | what to do |
 //! |---|---|---|
 //! | 0 | did what was asked | |
-//! | 1 | a command failed, `status`: degraded, `doctor`: a problem, `setup`: Revenium did not take the test event, `flush`: the deadline came first, `reconcile`: not every event is accounted for, or `log`: the log is damaged | read the message |
-//! | 2 | the command line is wrong, `setup` has no key, no agent answers `status`, `dlq`, `profile` or `flush`, or `reconcile` or `log` cannot do it | `--help`; start the agent, or stop it for `log repair` |
+//! | 1 | a command failed, `status`: degraded, `doctor`: a problem, `setup`: Revenium did not take the test event, `flush`: the deadline came first, `reconcile`: not every event is accounted for, `where`: it is not delivered, or not known, or `log`: the log is damaged | read the message |
+//! | 2 | the command line is wrong, `setup` has no key, no agent answers `status`, `dlq`, `profile` or `flush`, or `reconcile`, `where` or `log` cannot do it | `--help`; start the agent, or stop it for `log repair` |
 //! | 3 | `send`: no agent was reached, or it stopped answering | start the agent, or name its socket |
 //! | 4 | `start`: there should be no agent of this user's here; its answer says why | nothing, or `REVENIUM_AGENT_AUTOSTART=1` |
 //! | 70 | a bug in the agent | report it with the log |

@@ -19,6 +19,7 @@ pub mod logging;
 pub mod metrics;
 pub mod progress;
 pub mod queue;
+pub(crate) mod receipts;
 pub mod relay;
 pub mod sandbox;
 pub mod secret;

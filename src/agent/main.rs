@@ -7,7 +7,7 @@ use clap::Parser;
 use revenium_agent::cli::{Cli, Command};
 use revenium_agent::commands::{
     check, completions, dlq, doctor, exec, flush, gateway, log, man, profile, reconcile, run, sandbox, send,
-    setup, start, status,
+    setup, start, status, whereabouts,
 };
 use revenium_agent::progress::line::Above;
 
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Flush(args) => flush::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Reconcile(args) => reconcile::run(&args),
+        Command::Where(args) => whereabouts::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Gateway(args) => gateway::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -21,6 +21,9 @@ const EVENTS_BYTES_MAX: usize = revenium_event::limits::BODY_BYTES_MAX;
 const COSTS: [&str; 5] =
     ["inputTokenCost", "outputTokenCost", "cacheCreationTokenCost", "cacheReadTokenCost", "totalCost"];
 
+/// What stands between a call's `transactionId` and a pass's number in that of the pass.
+const PASS: &str = "-iteration-";
+
 /// Freezes the events of one `call` line: the call's own first, then one for each pass that is billed
 /// outside of its totals. All are taken or none. At most 64 passes, and 1 MiB in all.
 ///
@@ -77,6 +80,12 @@ pub fn is_call(line: &[u8]) -> bool {
     line.is_some_and(|line| line.get("call").is_some())
 }
 
+/// The id of the provider's answer, as a `call` line says it: what its event has, or would have, for a `transactionId`.
+pub fn call_id(line: &[u8]) -> Option<String> {
+    let line = Members::read(std::str::from_utf8(line).ok()?.trim())?;
+    line.object("call")?.text("id")
+}
+
 /// What the call's own event has and those of its passes do not.
 fn own(facts: &mut Facts<'_>, event: &mut Writer) {
     facts.usage.put_amounts(event);
@@ -112,7 +121,7 @@ fn pass_of(facts: &Facts<'_>, main: &Frozen, at: usize, pass: &Usage<'_>) -> Res
         return Err(invalid(Some(&name), &format!("{name} is given twice; send it once")));
     }
     let mut event = common(facts, &is_cost);
-    event.put_text("transactionId", &format!("{}-iteration-{at}", main.transaction_id));
+    event.put_text("transactionId", &format!("{}{PASS}{at}", main.transaction_id));
     event.put_text("parentTransactionId", &main.transaction_id);
     event.put_some("operationSubtype", pass.label("type"));
     // An advisor says which model it is. A compaction is run by the model that was asked for, whichever
@@ -208,6 +217,12 @@ fn transaction_id(facts: &Facts<'_>) -> Option<String> {
     let name = |name| call.text(name).filter(|name| !name.trim().is_empty());
     let place = || Some(quoted(&format!("{}-{}", name("batch_id")?, name("custom_id")?)));
     said("id").or_else(place).or_else(|| said("request_id"))
+}
+
+/// Whether `transaction` is the `transactionId` of a pass that is billed beside the call with the one `of`.
+pub fn is_pass_of(transaction: &str, of: &str) -> bool {
+    let number = transaction.strip_prefix(of).and_then(|rest| rest.strip_prefix(PASS));
+    number.is_some_and(|at| !at.is_empty() && at.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn written(event: Writer) -> String {

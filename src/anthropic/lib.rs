@@ -43,7 +43,7 @@ mod usage;
 pub use answer::{Answer, Head};
 pub use asked::Asked;
 pub use call::{Call, Prompts, Request};
-pub use event::{freeze, is_call};
+pub use event::{call_id, freeze, is_call, is_pass_of};
 pub use response::{Ended, Failure, Response};
 pub use route::{METERED, Route};
 pub use stream::{By, Stream};

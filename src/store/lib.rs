@@ -58,5 +58,8 @@ pub use recover::OpenError;
 pub use repair::Held;
 pub use stats::{LaneStats, Ledger, QueueStats};
 pub use store::{STATE_BYTES_MAX, Store};
-pub use survey::{Books, Damage, Exported, Fate, Inspection, LaneBooks, Place, SurveyError, What, export};
+pub use survey::{
+    Books, Damage, Exported, Fate, Inspection, LaneBooks, Place, SurveyError, Traced, Tracing, What, export,
+    trace,
+};
 pub use types::*;

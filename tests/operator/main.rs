@@ -10,3 +10,4 @@ mod stored;
 #[path = "../support/mod.rs"]
 mod support;
 mod watch;
+mod whereabouts;

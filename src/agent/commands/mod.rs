@@ -18,6 +18,7 @@ pub mod setup;
 pub mod start;
 pub mod status;
 mod upstream;
+pub mod whereabouts;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

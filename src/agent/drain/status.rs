@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use revenium_store::Lane;
+use revenium_store::{Lane, Record};
 use tokio::time::Instant;
 
 use super::reason::Reason;
+use crate::upstream::Reply;
 
 /// Why something is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,16 +128,22 @@ impl Status {
 /// One settled answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Settled<'a> {
-    /// The record's lane.
-    pub lane: &'a Lane,
+    /// The record.
+    pub record: &'a Record,
     /// The outcome's name: `delivered`, `retry`, `refused`, `blocked`.
     pub outcome: &'static str,
+    /// The answer, if one was heard.
+    pub reply: Option<&'a Reply>,
     /// HTTP status, 0 if none was heard.
     pub status: u16,
     /// From sending to the answer.
     pub took: Duration,
     /// From the record's receipt to this answer, by the wall clock.
     pub since_received: Duration,
+    /// When it was answered, milliseconds since 1970.
+    pub at_ms: u64,
+    /// Attempts by now, as far as the log knows.
+    pub attempts: u32,
     /// The reason, if the record became a dead letter.
     pub dead: Option<Reason>,
     /// Whether the request went out after Revenium had forgotten the record's key (24 h).

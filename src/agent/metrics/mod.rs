@@ -5,6 +5,7 @@
 //! known at start. Live counts are raised by the methods here; what the queue counts itself is
 //! filled in by [`Metrics::render`].
 
+mod delivery;
 mod family;
 mod gateway;
 mod labels;
@@ -24,9 +25,8 @@ use revenium_event::{Kind, Provider, Tokens};
 
 use crate::admin::SpoolStatus;
 use crate::queue::QueueStats;
-use family::{
-    counter, counter_grid, counters, float_gauge_family, gauge, gauge_family, histogram, histograms,
-};
+use delivery::DeliveryMetrics;
+use family::{counter_grid, counters, float_gauge_family, gauge, gauge_family, histogram, histograms};
 pub use gateway::GatewayMetrics;
 use labels::{DEAD_REASONS, OTHER, WARNINGS, dead_reason_index, kind_index, kind_names, label_index};
 pub use labels::{Limit, Outcome, Passed, PauseReason, Rejected, TokenType, Via};
@@ -57,7 +57,7 @@ struct Inner {
     tokens: Vec<Vec<IntCounter>>,
     limits: Vec<IntCounter>,
     gateway: Vec<IntCounter>,
-    sent_after_key_expiry: IntCounter,
+    delivery: DeliveryMetrics,
     commit_duration: Histogram,
     flush_duration: Histogram,
     delivery_duration: Vec<Histogram>,
@@ -136,7 +136,12 @@ impl Metrics {
 
     /// A record was sent, for whatever attempt, after the upstream had forgotten its Idempotency-Key.
     pub fn sent_after_key_expiry(&self) {
-        self.inner.sent_after_key_expiry.inc();
+        self.inner.delivery.sent_after_key_expiry.inc();
+    }
+
+    /// So many deliveries left no receipt.
+    pub fn receipts_missed(&self, receipts: u64) {
+        self.inner.delivery.receipts_missed.inc_by(receipts);
     }
 
     /// A group waited so long from its hand-over to its acknowledgement.
@@ -296,11 +301,7 @@ impl Inner {
                 &names(Limit::ALL, Limit::name),
             )?,
             gateway: gateway::requests(r)?,
-            sent_after_key_expiry: counter(
-                r,
-                "sent_after_key_expiry_total",
-                "Requests made after the upstream had forgotten the record's Idempotency-Key.",
-            )?,
+            delivery: DeliveryMetrics::new(r)?,
             // 50 µs to 1.6 s: from a cache that lies to a disk that struggles.
             commit_duration: histogram(
                 r,

@@ -65,6 +65,7 @@ fn every_series_is_there_from_the_start_and_none_appears_later() {
         "revenium_agent_build_info{version=\"1.2.3\"}",
         "revenium_agent_connections",
         "revenium_agent_sent_after_key_expiry_total",
+        "revenium_agent_receipts_missed_total",
         "revenium_agent_index_rebuilds_total",
         "revenium_agent_events_received_total{kind=\"completion\",via=\"spool\"}",
         "revenium_agent_spool_files_taken_total",

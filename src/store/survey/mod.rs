@@ -6,8 +6,10 @@
 
 mod books;
 mod export;
+mod fate;
 mod inspect;
 mod tally;
+mod trace;
 
 use std::path::{Path, PathBuf};
 
@@ -15,8 +17,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use books::{Books, LaneBooks};
-pub use export::{Exported, Fate, export};
+pub use export::{Exported, export};
+pub use fate::Fate;
 pub use inspect::{Damage, Inspection, What};
+pub use trace::{Traced, Tracing, trace};
 
 use crate::checkpoint::{self, Found};
 use crate::chunk::{self, Chain, ChunkAt};

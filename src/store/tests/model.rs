@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use revenium_store::{
     Appended, Books, DeadNote, End, Fate, LaneBooks, Ledger, NewRecord, ProducerId, Record, Seq, Settlement,
-    Store, SurveyError, export,
+    Store, SurveyError, Tracing, export, trace,
 };
 use support::{CrashDisk, append, fast_dir, lane, newest_index, record, small, text};
 
@@ -466,6 +466,7 @@ impl World {
         }
         self.check_books();
         self.check_export(&seen);
+        self.check_trace(&seen);
         for seq in claimed {
             self.store().settle(seq, Settlement::Released);
         }
@@ -509,6 +510,25 @@ impl World {
             let is_over = !matches!(fate, Fate::Waiting | Fate::Dead);
             assert_eq!(is_over, !seen.contains_key(body), "{body} is {fate:?}");
         }
+    }
+
+    /// What is looked for in the log is found once, with what became of it; of too many the newest.
+    fn check_trace(&self, seen: &BTreeMap<String, State>) {
+        let tracing = trace(self.dir.path(), usize::MAX, |_, _, _| true).unwrap();
+        let mut found = BTreeMap::new();
+        for traced in &tracing.found {
+            self.check_record(&traced.record);
+            let body = text(&traced.record);
+            assert_eq!(found.insert(body.clone(), traced.fate), None, "{body} is found twice");
+            assert!(traced.fate != Fate::Dead || traced.dead.is_some(), "{body} died of nothing");
+        }
+        for (body, state) in seen {
+            let fate = if *state == State::Dead { Fate::Dead } else { Fate::Waiting };
+            assert_eq!(found.get(body), Some(&fate), "{body}");
+        }
+        let newest = trace(self.dir.path(), 1, |_, _, _| true).unwrap();
+        let seqs = |tracing: &Tracing| tracing.found.last().map(|traced| traced.record.seq);
+        assert_eq!((newest.found.len() <= 1, seqs(&newest)), (true, seqs(&tracing)));
     }
 
     fn check_record(&self, r: &Record) {

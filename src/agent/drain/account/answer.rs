@@ -39,11 +39,14 @@ impl<Q: Queue, T: Transport, O: Observer> Account<Q, T, O> {
         }
         self.tell_status(record, &outcome, now);
         self.shared.observer.settled(&Settled {
-            lane: &record.lane,
+            record,
             outcome: outcome.name(),
+            reply: answer.as_ref().ok(),
             status: status_of(&outcome, answer),
             took: now.at.saturating_duration_since(sent.at),
             since_received: Duration::from_millis(now.wall_ms.saturating_sub(record.received_at_ms)),
+            at_ms: now.wall_ms,
+            attempts: Flight::of(record, sent.at_ms).attempts,
             dead,
             after_key_expiry: record.first_attempt_at_ms != 0
                 && sent.at_ms.saturating_sub(record.first_attempt_at_ms) > millis(KEY_LIFE),

@@ -10,6 +10,7 @@ use crate::drain::{self, Reason};
 use crate::gateway::{self, CameTo};
 use crate::intake::{self, Seen};
 use crate::metrics::{Limit, Metrics, Outcome, Rejected, Via};
+use crate::receipts::{Receipt, Receipts};
 use crate::spool;
 
 /// Counts what a way in tells.
@@ -100,14 +101,15 @@ impl gateway::Counter for Counted {
     }
 }
 
-/// Counts what the drain tells.
+/// Counts what the drain tells, and hands in a receipt of each delivery.
 pub(super) struct Settling {
     metrics: Metrics,
+    receipts: Receipts,
 }
 
 impl Settling {
-    pub(super) fn new(metrics: Metrics) -> Self {
-        Self { metrics }
+    pub(super) fn new(metrics: Metrics, receipts: Receipts) -> Self {
+        Self { metrics, receipts }
     }
 }
 
@@ -116,7 +118,10 @@ impl drain::Observer for Settling {
         if let Some(outcome) = Outcome::ALL.iter().find(|outcome| outcome.name() == settled.outcome) {
             self.metrics.requested(*outcome, settled.took);
             if *outcome == Outcome::Delivered {
-                self.metrics.delivered(settled.lane.route, settled.since_received);
+                self.metrics.delivered(settled.record.lane.route, settled.since_received);
+                if !self.receipts.put(Receipt::of(settled)) {
+                    self.metrics.receipts_missed(1);
+                }
             }
         }
         if let Some(reason) = settled.dead {

@@ -24,6 +24,7 @@ use crate::exit::Failure;
 use crate::intake::PROFILE_DEFAULT;
 use crate::keyring::{Kept, Keyring, Keys};
 use crate::keys;
+use crate::receipts::{self, Receipts, folder::Folder};
 use crate::tasks::{Stage, Stop, TaskResult, Tasks};
 use crate::upstream::{Base, Client, Target};
 
@@ -43,7 +44,7 @@ pub(super) fn start(
         settings: settings(&config.drain),
         profiles,
         client,
-        observer: Arc::new(Settling::new(shell.metrics.clone())),
+        observer: Arc::new(Settling::new(shell.metrics.clone(), receipts(shell, tasks))),
         store: store.clone(),
         claims: claims.clone(),
         keys: keys.clone(),
@@ -66,6 +67,16 @@ pub(super) fn start(
     });
     tasks.spawn(Stage::Drain, "drain", |stop| delivery.run(drain, stop));
     Ok(())
+}
+
+/// Where deliveries are noted, for `where`. It ends after the drain, with all of them written.
+fn receipts(shell: &Shell, tasks: &mut Tasks) -> Receipts {
+    let (receipts, handed_in) = Receipts::queue();
+    let folder = Folder::new(shell.config.data_dir.join(receipts::DIR));
+    let metrics = shell.metrics.clone();
+    let miss = move |receipts| metrics.receipts_missed(receipts);
+    tasks.spawn(Stage::Store, "receipts", |stop| receipts::keep(folder, handed_in, miss, stop));
+    receipts
 }
 
 type Running = Drain<Store, Client, Settling>;
