@@ -165,7 +165,7 @@ def test_what_is_no_relay_s_url_is_told_and_not_used(app: App, value: str) -> No
 
 def test_a_key_is_not_told_by_way_of_a_relay_and_no_agent_is_started(app: App, relay: Relay) -> None:
     relay.wants_keys = True
-    started = "from revenium_middleware_anthropic import _start\n_start.find_program = lambda: os.abort()\n"
+    started = "from revenium_middleware_anthropic import _start\n_start.look_for_program = lambda: os.abort()\n"
     err = app.run(started + "meter()\nrevenium.flush()", REVENIUM_METERING_API_KEY=KEY)
     assert "it is not told" in err
     assert (len(relay.lines), relay.keys) == (1, [])

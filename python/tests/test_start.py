@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 from agent import Agent
-from conftest import App
+from conftest import BARE, App
 
 import revenium_middleware_anthropic
 
@@ -51,6 +51,14 @@ class Installed:
         self.program.write_text(text)
         self.program.chmod(0o755)
         app.env.update(PYTHONPATH=str(folder / "lib"), REVENIUM_METERING_API_KEY=KEY, REVENIUM_LOG_LEVEL="INFO")
+
+    def moves_to_where_pip_puts_it(self) -> None:
+        records = self._folder / "lib/revenium_middleware_anthropic-1.2.3.dist-info"
+        records.mkdir()
+        (records / "METADATA").write_text("Name: revenium-middleware-anthropic\n")
+        (records / "RECORD").write_text("revenium_middleware_anthropic/__init__.py,,\n../bin/revenium-agent,,\n")
+        self.program.parent.rename(self._folder / "bin")
+        self.program = self._folder / "bin/revenium-agent"
 
     def says(self, *lines: str, **said: str) -> None:
         """What `start` says from now on, which until now it waits for."""
@@ -174,6 +182,32 @@ def test_a_program_that_cannot_run_is_told(app: App, installed: Installed) -> No
     installed.program.write_text("#!/nowhere\n")
     (line,) = _lines(app.run("meter()\nassert revenium.flush()"))
     assert "none was started (%s cannot be run: No such file or directory)" % installed.program in line
+
+
+# It looks for its program when the process may open no more files, and again when it may.
+AT_LIMIT = """
+import os, resource, time
+from revenium_middleware_anthropic import _start
+starter, now, held = _start.Starter(True), time.monotonic(), []
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+try:
+    while True: held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+assert starter.begin(now) and "Too many open files" in starter.outcome.reason, starter.outcome
+for file in held: os.close(file)
+again = now + _start.AGAIN_AFTER
+assert not starter.may_begin(again - 1) and starter.may_begin(again)
+assert starter.begin(again) and starter.wait(again).is_there
+"""
+
+
+@pytest.mark.parametrize("imported", ["", "import importlib.metadata, subprocess"])
+def test_a_program_that_cannot_be_looked_for_is_looked_for_again(app: App, installed: Installed, imported: str) -> None:
+    installed.moves_to_where_pip_puts_it()
+    installed.is_there()
+    app.run(BARE + imported + AT_LIMIT, is_bare=True)
+    assert len(installed.runs()) == 1
 
 
 # By then it would have begun.

@@ -6,6 +6,8 @@
 //! nothing is held at all. What a stream ends in the middle of is passed on too: its reader knows whether
 //! the data is whole. Which events there are is [`crate::Stream`]'s business.
 
+use memchr::memchr2;
+
 /// Most bytes of an event's data that are held.
 // The start of a message has 700 bytes, its last delta with thirty iterations 8 KiB. A search result, which is
 // skimmed, may have megabytes.
@@ -54,7 +56,7 @@ impl Sse {
         if std::mem::take(&mut self.after_return) {
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
         }
-        while let Some(at) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        while let Some(at) = memchr2(b'\n', b'\r', bytes) {
             self.hold(&bytes[..at]);
             self.end_line(on);
             let is_return = bytes[at] == b'\r';

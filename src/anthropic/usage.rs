@@ -21,6 +21,8 @@
 
 use std::borrow::Cow;
 
+use revenium_event::depth_of;
+use revenium_event::limits::DEPTH_MAX;
 use serde_json::value::RawValue;
 
 use crate::members::{Members, Writer, whole};
@@ -29,6 +31,9 @@ use crate::members::{Members, Writer, whole};
 // A usage of today has 700 bytes. An event is sent with every such byte, so a provider that sends
 // stories gets a stop.
 const REST_BYTES_MAX: usize = 16 * 1024;
+
+/// How deep such a member may go: an event that nests deeper than it may would be refused, amounts and all.
+const REST_DEPTH_MAX: usize = DEPTH_MAX - 2;
 
 /// Iterations that are billed outside of the totals.
 const BILLED: [&str; 2] = ["advisor_message", "compaction"];
@@ -117,7 +122,8 @@ impl<'a> Usage<'a> {
     pub(crate) fn put_rest(&self, attributes: &mut Writer, apart: &[&str]) -> bool {
         let mut room_bytes = REST_BYTES_MAX;
         let mut put = |name: &str, raw: &str| {
-            let left = room_bytes.checked_sub(name.len() + raw.len());
+            let fits = depth_of(raw) <= REST_DEPTH_MAX;
+            let left = room_bytes.checked_sub(name.len() + raw.len()).filter(|_| fits);
             if let Some(left) = left {
                 room_bytes = left;
                 attributes.put(name, raw);

@@ -60,4 +60,5 @@ pub use refusal::{Refusal, RefusalCode};
 pub use revise::{
     compact, derived_key, laid_out, retry_key, transaction_id, with_kind, without_transaction_id,
 };
+pub use text::depth_of;
 pub use time::from_ms as time_from_ms;

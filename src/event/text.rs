@@ -74,10 +74,15 @@ fn is_surrogate(digits: &[u8], second: &[u8]) -> bool {
 
 /// Whether a raw value nests deeper than an event may, when it stands at the event's top.
 pub(crate) fn is_too_deep(raw: &str) -> bool {
+    1 + depth_of(raw) > DEPTH_MAX
+}
+
+/// How many lists and objects a raw value has within each other, itself counted.
+pub fn depth_of(raw: &str) -> usize {
     if !is_structure(raw) {
-        return false;
+        return 0;
     }
-    let (mut depth, mut deepest) = (1, 1);
+    let (mut depth, mut deepest) = (0, 0);
     let mut bytes = raw.bytes();
     while let Some(byte) = bytes.next() {
         match byte {
@@ -88,7 +93,7 @@ pub(crate) fn is_too_deep(raw: &str) -> bool {
         }
         deepest = deepest.max(depth);
     }
-    deepest > DEPTH_MAX
+    deepest
 }
 
 /// Goes past the closing quote of the text that has just begun.

@@ -269,3 +269,22 @@ fn a_file_that_is_sent_has_a_bar_and_refusals_are_named_above_it() {
     assert!(shown[0].starts_with("line 1001: ") && shown[1..] == ["durable: 2000 events", ""], "{drawn:?}");
     agent.stop();
 }
+
+#[test]
+fn a_log_that_takes_long_to_count_has_a_bar_on_a_terminal_and_lines_elsewhere() {
+    let (home, _) = without_index();
+    let log = below_store(&home, "seg-");
+    let reconcile = ["reconcile", "--config", "config.toml"];
+    let terminal = Terminal::new(100);
+    let mut counts = on_terminal(&home, &terminal, home.slowed("pread64", DELAY, &log, &reconcile));
+    assert_eq!(counts.wait().expect("ends").code(), Some(0));
+    let drawn = terminal.wait_for("no agent runs");
+    assert!(drawn.contains("\r\u{1b}[Kcounting the log [#"), "{drawn:?}");
+    let said = format!("balanced: each of {EVENTS} events is accounted for; no agent runs");
+    assert!(screen(&drawn).contains(&&*said), "{drawn:?}");
+    assert!(!screen(&drawn).concat().contains("counting"), "{drawn:?}");
+
+    let piped = home.launch(&mut home.slowed("pread64", LONG_DELAY, &log, &reconcile));
+    piped.wait_for("counting the log: ");
+    piped.kill();
+}

@@ -21,6 +21,8 @@ SAID_BYTES_MAX = 64 << 10
 
 PROGRAM = "revenium-agent"
 
+# As for a process that may open no more files, be it to look for the program, to import what runs it, or to run it.
+UNKNOWN_FOR_NOW = (OSError, ImportError)
 
 HOW = {
     "running": "runs for this user",
@@ -60,16 +62,17 @@ class Starter:
 
     def begin(self, now: float) -> bool:
         """Runs it. False if there is no program to run, which is found out once."""
-        program = find_program()
-        if program is None:
-            self.is_wanted = False
-            return False
-        import subprocess  # Most processes never need it.
-
         self._again_at, self.ends_by = now + AGAIN_AFTER, now + ENDS_WITHIN
-        # In a session of its own, so that a Ctrl-C that is meant for the application does not stop it halfway. It
-        # needs no key: the agent asks for that on its socket.
+        program: Optional[str] = PROGRAM
         try:
+            program = look_for_program()
+            if program is None:
+                self.is_wanted = False
+                return False
+            import subprocess  # Most processes never need it.
+
+            # In a session of its own, so that a Ctrl-C that is meant for the application does not stop it halfway. It
+            # needs no key: the agent asks for that on its socket.
             self._process = subprocess.Popen(
                 [program, "start"],
                 stdin=subprocess.DEVNULL,
@@ -79,8 +82,9 @@ class Starter:
                 env=environment(),
                 start_new_session=True,
             )
-        except OSError as error:
-            self.outcome = Outcome({"reason": "%s cannot be run: %s" % (program, error.strerror or error)})
+        except UNKNOWN_FOR_NOW as error:
+            why = getattr(error, "strerror", None) or error
+            self.outcome = Outcome({"reason": "%s cannot be run: %s" % (program, why)})
             return True
         self.pipe, self._said, self.outcome = self._process.stdout, b"", None
         os.set_blocking(self._process.stdout.fileno(), False)
@@ -151,22 +155,47 @@ def environment() -> Dict[str, str]:
 
 
 def find_program() -> Optional[str]:
-    """The program that was installed with this package, if it was: never another one of that name."""
+    """The program, if it is known at once whether there is one."""
+    try:
+        return look_for_program()
+    except UNKNOWN_FOR_NOW:
+        return None
+
+
+def look_for_program() -> Optional[str]:
+    """The program that was installed with this package, if it was: never another one of that name.
+
+    Raises UNKNOWN_FOR_NOW.
+    """
     # As with `pip install --target`, of which pip's records are wrong.
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     beside = os.path.join(folder, "bin", PROGRAM)
     if _is_program(beside):
         return beside
     try:
-        from importlib import metadata
-
-        for file in metadata.files("revenium-middleware-anthropic") or ():
-            if file.name == PROGRAM:
-                path = os.path.realpath(str(file.locate()))
-                if _is_program(path):
-                    return path
+        return _recorded(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # As within a zip file: it was not installed by pip, and then there is none.
+    except UNKNOWN_FOR_NOW:
+        raise
     except Exception:
-        pass  # It was not installed by pip, and then there is none.
+        return None  # Nor has pip written such records.
+
+
+def _recorded(folder: str) -> Optional[str]:
+    """The program in pip's records of this package.
+
+    They are looked up here and not by `metadata.files`: to that, what cannot be read is not installed, and it
+    remembers so for the whole application.
+    """
+    from importlib import metadata
+
+    for name in os.listdir(folder):
+        if name.startswith("revenium_middleware_anthropic-") and name.endswith(".dist-info"):
+            for file in metadata.Distribution.at(os.path.join(folder, name)).files or ():
+                path = os.path.realpath(str(file.locate()))
+                if file.name == PROGRAM and _is_program(path):
+                    return path
     return None
 
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io;
 use std::path::Path;
+use std::time::Instant;
 
 use clap::Args;
 use revenium_store::{Books, SurveyError};
@@ -17,9 +18,13 @@ use crate::admin::{self, AskError};
 use crate::cli::ConfigArgs;
 use crate::desk::{BooksAnswer, LaneCounts};
 use crate::exit::{Exit, Failure, OrExit};
+use crate::progress::{Progress, Teller, line};
 
 /// Looks at a log that an agent writes meanwhile: segments that it recycles are no damage, but may look so once.
 const LOOKS_MAX: usize = 5;
+
+/// What it does while it shows how far it is.
+const COUNTING: &str = "counting the log";
 
 /// What is told of a lane that nobody knows.
 const NO_PROFILE: &str = "(unknown)";
@@ -61,7 +66,16 @@ pub fn run(args: &ReconcileArgs) -> Result<Exit, Failure> {
 /// Looks once; `None` if the log changed too fast.
 fn look(log: &Path, data_dir: &Path) -> Result<Option<Report>, Failure> {
     let agent = ask(data_dir)?;
-    match Books::of_log(log, agent.as_ref().map(|agent| &agent.place)) {
+    let (mut began, mut teller) = (None, Teller::begin());
+    let tell = |so_far: revenium_store::Progress| {
+        // Finding the log comes before, and says nothing of how long reading it takes.
+        let took = began.get_or_insert_with(Instant::now).elapsed();
+        let progress = Progress { done: so_far.done_bytes, total: so_far.total_bytes, took };
+        if teller.tell(took, |columns| progress.bar(COUNTING, &progress.of_bytes(), columns)) {
+            line::say(&format!("{COUNTING}: {}", progress.of_bytes()));
+        }
+    };
+    match Books::of_log_telling(log, agent.as_ref().map(|agent| &agent.place), tell) {
         Ok(books) => Ok(Some(Report::of(&books, agent))),
         Err(SurveyError::Restless) => Ok(None),
         Err(error) => Err(error).or_exit(Exit::Usage, "the log cannot be counted"),
@@ -141,7 +155,12 @@ impl Report {
         if self.is_balanced {
             let agent =
                 if self.is_running { "; the running agent counts the same" } else { "; no agent runs" };
-            let _ = writeln!(text, "balanced: each of {received} events is accounted for{agent}");
+            let events = match received {
+                0 => "there was no event".to_owned(),
+                1 => "the one event is accounted for".to_owned(),
+                n => format!("each of {n} events is accounted for"),
+            };
+            let _ = writeln!(text, "balanced: {events}{agent}");
         } else {
             self.say_what_is_wrong(&mut text);
         }
@@ -154,14 +173,14 @@ impl Report {
     }
 
     fn say_what_is_wrong(&self, text: &mut String) {
-        let _ = writeln!(text, "NOT BALANCED: {} events are on one side of the books only", self.imbalance);
+        let verb = if self.imbalance == 1 { "is" } else { "are" };
+        let events = count(self.imbalance, "event");
+        let _ = writeln!(text, "NOT BALANCED: {events} {verb} on one side of the books only");
         let missing: u64 = self.missing.iter().map(|(first, after)| after - first).sum();
         if missing > 0 {
-            let _ = writeln!(
-                text,
-                "  {missing} records are not there, and nothing says how they ended: {}",
-                ranges(&self.missing)
-            );
+            let (records, which) = (count(missing, "record"), ranges(&self.missing));
+            let _ =
+                writeln!(text, "  {records} not there, of which nothing says what became of them: {which}");
         }
         for lane in &self.differs {
             let mut numbers = String::new();
@@ -241,12 +260,33 @@ mod tests {
     }
 
     #[test]
+    fn one_event_is_told_as_one() {
+        let of = |received, waiting| {
+            let mut books = books(waiting);
+            books.lanes[0].ledger = Ledger { received, ..Ledger::default() };
+            Report::of(&books, None).screen()
+        };
+        assert!(
+            of(1, 1).contains("\nbalanced: the one event is accounted for; no agent runs\n"),
+            "{}",
+            of(1, 1)
+        );
+        assert!(of(0, 0).contains("\nbalanced: there was no event; no agent runs\n"), "{}", of(0, 0));
+        assert!(of(2, 2).contains("\nbalanced: each of 2 events is accounted for; "), "{}", of(2, 2));
+        assert!(
+            of(2, 1).contains("NOT BALANCED: 1 event is on one side of the books only\n"),
+            "{}",
+            of(2, 1)
+        );
+    }
+
+    #[test]
     fn a_record_that_is_not_there_does_not_balance() {
         let missing = Books { missing: vec![(3, 4), (7, 10)], damaged: 1, ..books(2) };
         let screen = Report::of(&missing, None).screen();
         for line in [
             "NOT BALANCED: 4 events are on one side of the books only\n",
-            "  4 records are not there, and nothing says how they ended: 3, 7-9\n",
+            "  4 records not there, of which nothing says what became of them: 3, 7-9\n",
             "the log has 1 damaged place: `revenium-agent log verify` says where\n",
         ] {
             assert!(screen.contains(line), "{screen}");

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::tally::Tally;
 use super::{Place, Survey, SurveyError};
+use crate::progress::Progress;
 use crate::stats::Ledger;
 use crate::types::Lane;
 
@@ -42,10 +43,25 @@ impl Books {
     /// # Errors
     /// [`SurveyError`]; `Restless` only beside an agent that runs.
     pub fn of_log(dir: &Path, until: Option<&Place>) -> Result<Self, SurveyError> {
+        Self::of_log_telling(dir, until, |_| ())
+    }
+
+    /// As [`Books::of_log`]; tells after each place of the log how far it is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_log_telling(
+        dir: &Path,
+        until: Option<&Place>,
+        mut tell: impl FnMut(Progress),
+    ) -> Result<Self, SurveyError> {
         let survey = Survey::open(dir, until)?;
         let mut tally = Tally::begin(survey.latest.as_ref());
+        let mut so_far = Progress { done_bytes: 0, total_bytes: survey.bytes() };
         survey.walk(|_, met| {
+            so_far.done_bytes += met.bytes();
             tally.take(met);
+            tell(so_far);
             Ok(())
         })?;
         if survey.table.segments.is_empty()

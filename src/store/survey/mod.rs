@@ -25,6 +25,7 @@ pub use trace::{Traced, Tracing, trace};
 use crate::checkpoint::{self, Found};
 use crate::chunk::{self, Chain, ChunkAt};
 use crate::file::LogFile;
+use crate::progress::bytes_of;
 use crate::recover::{self, OpenError, io_error};
 use crate::scan::{self, FIRST_CHUNK, Step, Until};
 use crate::segment::{self, Pos, Segment};
@@ -70,6 +71,17 @@ pub(crate) enum Met<'a> {
     /// The chunk before is not the one that is named here: the numbers from the first up to the other, which may
     /// be the same, are missing before this place.
     Break(u64, u64, Pos),
+}
+
+impl Met<'_> {
+    /// Bytes of the log that it is.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Chunk(at, ..) => at.end() - at.pos.offset,
+            Self::Hole(from, to) => to - from,
+            Self::Break(..) => 0,
+        }
+    }
 }
 
 /// How often a log is read that changes meanwhile.
@@ -136,6 +148,11 @@ impl Survey {
             table.vanished.insert(mark.end.ordinal);
         }
         Ok(Self { dir: dir.to_owned(), table, headless, latest, mark })
+    }
+
+    /// Bytes of the log that there are to walk, as far as is known before.
+    fn bytes(&self) -> u64 {
+        self.table.segments.values().map(bytes_of).sum()
     }
 
     /// Shows all that the log holds, in its order.

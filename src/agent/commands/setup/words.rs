@@ -87,7 +87,10 @@ pub(super) fn connect(whose: Whose, layout: &Layout, config: &Config) -> String 
 /// The machine's has a process and a socket of its own; a user's is hosted by the agent.
 fn gateway_on(whose: Whose, layout: &Layout) -> String {
     match whose {
-        Whose::Machine => "systemctl enable --now revenium-agent-gateway.socket".to_owned(),
+        // Its socket alone would start it with the first call, and until then it would count as down.
+        Whose::Machine => {
+            "systemctl enable --now revenium-agent-gateway.socket revenium-agent-gateway.service".to_owned()
+        }
         Whose::User => listens(whose, layout, "gateway", GATEWAY),
     }
 }
