@@ -143,7 +143,7 @@ impl State {
         place: impl Fn(&Disk) -> Place,
         change: impl FnOnce(&mut Disk) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        self.sick.map_or(Ok(()), |sick| sick.change(&place(&self.disk)))?;
+        self.sick.as_ref().map_or(Ok(()), |sick| sick.change(&place(&self.disk)))?;
         let strikes = self.strikes(place)?;
         let done = change(&mut self.disk);
         if strikes { Err(Errno::EIO) } else { done }
@@ -155,7 +155,7 @@ impl State {
         place: impl Fn(&Disk) -> Place,
         flush: impl FnOnce(&mut Disk) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
-        self.sick.map_or(Ok(()), |sick| sick.flush(&place(&self.disk), &mut self.disk, ino))?;
+        self.sick.as_ref().map_or(Ok(()), |sick| sick.flush(&place(&self.disk), &mut self.disk, ino))?;
         if self.strikes(place)? { Err(Errno::EIO) } else { flush(&mut self.disk) }
     }
 
