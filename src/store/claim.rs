@@ -80,7 +80,7 @@ pub(crate) fn claim(
     now_ms: u64,
 ) -> Result<Vec<Record>, ReadError> {
     let mut records = Vec::new();
-    if shared.inbox.lock().notes.len() >= shared.options.notes_waiting_max {
+    if shared.inbox.lock().notes_waiting() >= shared.options.notes_waiting_max {
         return Ok(records);
     }
     let name = lane_name(lane);

@@ -86,6 +86,7 @@ impl Committer {
             }
             if !work.is_empty() {
                 self.commit(work);
+                self.shared.inbox.change(|inbox| inbox.notes_in_commit = 0);
                 self.dedup.forget_oldest_keys();
             }
             self.flush_watermark_if_due();
@@ -132,6 +133,7 @@ impl Committer {
             }
             work.notes.extend(inbox.notes.pop_front());
         }
+        inbox.notes_in_commit = work.notes.len();
         if inbox.notes.is_empty() {
             inbox.oldest_note = None;
         }

