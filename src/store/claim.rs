@@ -79,8 +79,11 @@ pub(crate) fn claim(
     records_max: usize,
     now_ms: u64,
 ) -> Result<Vec<Record>, ReadError> {
-    let name = lane_name(lane);
     let mut records = Vec::new();
+    if shared.inbox.lock().notes_waiting() >= shared.options.notes_waiting_max {
+        return Ok(records);
+    }
+    let name = lane_name(lane);
     for _ in 0..TRIES_MAX {
         let chosen: Vec<Chosen> = with_index(shared, |index| {
             let mut claims = lock(&shared.claims);

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use revenium_migrations::log_v1::{Gone, LaneName, Note, Notes, Producer, SegmentHeader};
@@ -85,6 +86,7 @@ impl Committer {
             }
             if !work.is_empty() {
                 self.commit(work);
+                self.shared.inbox.change(|inbox| inbox.notes_in_commit = 0);
                 self.dedup.forget_oldest_keys();
             }
             self.flush_watermark_if_due();
@@ -92,7 +94,7 @@ impl Committer {
         self.flush_watermark();
         self.shared.inbox.change(|inbox| *inbox = Inbox { closing: true, ended: true, ..Inbox::default() });
         // Wakes the indexer, which ends when the log has.
-        self.shared.log_ended.store(true, std::sync::atomic::Ordering::Release);
+        self.shared.log_ended.store(true, Ordering::Release);
         self.shared.durable.change(|_| ());
     }
 
@@ -131,6 +133,7 @@ impl Committer {
             }
             work.notes.extend(inbox.notes.pop_front());
         }
+        inbox.notes_in_commit = work.notes.len();
         if inbox.notes.is_empty() {
             inbox.oldest_note = None;
         }
@@ -413,6 +416,7 @@ impl Committer {
         if let Some(hear) = &self.shared.options.on_flush {
             hear(began.elapsed());
         }
+        self.shared.is_refused.store(false, Ordering::Release);
         (self.header, self.opening) = (None, None);
         self.offset = from + self.buf.len() as u64;
         self.chain = chain;
@@ -431,6 +435,7 @@ impl Committer {
     }
 
     fn seal_suspect(&mut self) {
+        self.shared.is_refused.store(true, Ordering::Release);
         if let Some(listed) = lock(&self.shared.table).segments.get_mut(&self.active.ordinal) {
             listed.suspect = true;
             listed.until = Until::Sealed(self.offset);

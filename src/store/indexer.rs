@@ -3,6 +3,9 @@
 //! It reads the log as anyone would, from the place the index has reached to the durable end.
 //! After an unclean exit that is a replay, after damage to sled a rebuild; live it is a tail.
 //! There is one code for all three.
+//!
+//! sled finds nothing any more once a write of it has failed. So while the disk refuses the log, it is asked to
+//! write nothing: what is durable can go on being delivered.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -89,6 +92,9 @@ fn follow(shared: &Arc<Shared>, tail: (Pos, Chain), told: &mut Pos, anew: bool) 
             return flush_and_drop(shared);
         }
         gather(shared, end, turned_at);
+        while shared.is_disk_failing() && !ended() {
+            std::thread::sleep(LOOK_EVERY);
+        }
         turned_at = Instant::now();
     }
 }

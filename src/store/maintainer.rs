@@ -62,6 +62,10 @@ impl Maintainer {
 
     /// Everything that needs an index that has caught up.
     fn tidy(&mut self) {
+        // None of it could be written; and see `indexer`.
+        if self.shared.is_disk_failing() {
+            return;
+        }
         if self.index_flushed.elapsed() >= INDEX_FLUSH_EVERY {
             self.index_flushed = Instant::now();
             self.flush_index();

@@ -40,6 +40,9 @@ pub struct Options {
     /// Bytes kept ready on the disk, given up when the index finds it full: enough to note the
     /// settlement of some hundred thousand records.
     pub ballast_bytes: u64,
+    /// Settlements that may wait to become durable: with more of them nothing is given out to be sent, as on a
+    /// disk that takes none for days.
+    pub notes_waiting_max: usize,
     /// Settlements become durable at the latest after this time.
     pub settle_within: Duration,
     /// The index follows the log when nothing was appended for this long, and under load after ten
@@ -78,6 +81,7 @@ impl Options {
             producer_ranges_max: 1024,
             index_cache_bytes: 8 << 20,
             ballast_bytes: 8 << 20,
+            notes_waiting_max: 1 << 16,
             settle_within: Duration::from_secs(1),
             follow_when_quiet: Duration::from_millis(5),
             kept_segments: 1,

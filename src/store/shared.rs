@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) is_damaged: AtomicBool,
     /// What damage took is being said again.
     pub(crate) is_restating: AtomicBool,
+    /// The last write or flush of the log failed.
+    pub(crate) is_refused: AtomicBool,
     /// The committer has written its last chunk.
     pub(crate) log_ended: AtomicBool,
 }
@@ -72,6 +74,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Inbox {
     pub(crate) appends: VecDeque<Submission>,
     pub(crate) notes: VecDeque<Pending>,
+    /// Notes of the commit that is under way: if it fails, they come back.
+    pub(crate) notes_in_commit: usize,
     /// Notes that ever came.
     pub(crate) noted: u64,
     pub(crate) oldest_note: Option<Instant>,
@@ -82,6 +86,11 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
+    /// Notes that may wait to become durable.
+    pub(crate) fn notes_waiting(&self) -> usize {
+        self.notes.len() + self.notes_in_commit
+    }
+
     /// Notes that were taken and not given back.
     pub(crate) fn notes_taken(&self) -> u64 {
         self.noted - self.notes.len() as u64
@@ -232,6 +241,7 @@ impl Shared {
             closing: AtomicBool::new(false),
             is_damaged: AtomicBool::new(false),
             is_restating: AtomicBool::new(false),
+            is_refused: AtomicBool::new(false),
             log_ended: AtomicBool::new(false),
         }
     }
@@ -277,6 +287,13 @@ impl Shared {
     /// The first ordinal after this one that exists.
     pub(crate) fn ordinal_after(&self, ordinal: u64) -> Option<u64> {
         lock(&self.table).segments.range(ordinal + 1..).next().map(|(o, _)| *o)
+    }
+
+    /// The log could not be written when that was last tried, nor can a segment be made since, which is tried
+    /// again and again.
+    pub(crate) fn is_disk_failing(&self) -> bool {
+        self.is_refused.load(Ordering::Acquire)
+            && matches!(self.space.lock().exhausted, Some(AppendError::Disk(_)))
     }
 
     pub(crate) fn wake_preparer(&self) {

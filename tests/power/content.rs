@@ -61,6 +61,12 @@ impl Content {
         }
     }
 
+    /// What a failed flush leaves.
+    pub(crate) fn forget_unflushed(&mut self) {
+        self.unflushed.clear();
+        self.now.clone_from(&self.kept);
+    }
+
     /// What is there after the power was cut.
     pub(crate) fn cut(&mut self, luck: Luck, dice: &mut Dice) -> Sectors {
         let mut sectors = Sectors::default();

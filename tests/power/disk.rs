@@ -151,6 +151,13 @@ impl Disk {
         Ok(())
     }
 
+    /// A file's bytes are what they were when it was last flushed.
+    pub(crate) fn forget_unflushed(&mut self, ino: u64) {
+        if let Some(Node::File(content)) = self.nodes.get_mut(&ino) {
+            content.forget_unflushed();
+        }
+    }
+
     /// The power is cut: what is there from now on is what a start finds.
     pub(crate) fn cut(&mut self, dice: &mut Dice) -> Cost {
         let mut cost = Cost::default();

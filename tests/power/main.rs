@@ -28,6 +28,7 @@ mod place;
 mod plan;
 mod record;
 mod said;
+mod sick;
 #[path = "../../src/store/tests/support/mod.rs"]
 mod store;
 mod stores;

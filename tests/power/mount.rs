@@ -6,6 +6,8 @@
 //! At the operation that it was armed for, the process that uses it is killed before it can hear of
 //! anything more; that operation and all that follow are answered with EIO. A write or a new name that
 //! was under way may have reached the device, a flush that was under way has promised nothing.
+//!
+//! It can also be made sick for a while, under a process that goes on.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -24,6 +26,7 @@ use crate::content::{Content, SECTOR};
 use crate::dice::Dice;
 use crate::disk::{Cost, Disk, Lie, Names, Node};
 use crate::place::Place;
+use crate::sick::Sick;
 
 /// Nothing is remembered by the kernel.
 const NOT_AT_ALL: Duration = Duration::ZERO;
@@ -41,6 +44,7 @@ pub(crate) struct Mount {
 
 struct State {
     disk: Disk,
+    sick: Option<Sick>,
     armed: Option<Armed>,
     is_off: bool,
     victim: Option<Pid>,
@@ -58,13 +62,20 @@ impl Mount {
     pub(crate) fn new(at: &Path, lie: Lie) -> Self {
         let fuse = Path::new("/dev/fuse");
         assert!(fuse.exists(), "/dev/fuse is missing: load the module fuse, or give it to this container");
-        let state = State { disk: Disk::new(lie), armed: None, is_off: false, victim: None, struck: None };
+        let disk = Disk::new(lie);
+        let state = State { disk, sick: None, armed: None, is_off: false, victim: None, struck: None };
         let state = Arc::new(Mutex::new(state));
         let session = fuser::spawn_mount(Served(Arc::clone(&state)), at, &Config::default());
         let session = session.unwrap_or_else(|error| {
             panic!("cannot mount a FUSE file system at {}, which takes root: {error}", at.display())
         });
         Self { state, _session: session }
+    }
+
+    /// It is sick from now on, or well again.
+    #[allow(dead_code, reason = "the power test has a healthy one")]
+    pub(crate) fn set_sick(&self, sick: Option<Sick>) {
+        self.lock().sick = sick;
     }
 
     /// The power goes after so many rare operations, and then after so many of any kind.
@@ -129,9 +140,10 @@ impl State {
 
     fn change<T>(
         &mut self,
-        place: impl FnOnce(&Disk) -> Place,
+        place: impl Fn(&Disk) -> Place,
         change: impl FnOnce(&mut Disk) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
+        self.sick.as_ref().map_or(Ok(()), |sick| sick.change(&place(&self.disk)))?;
         let strikes = self.strikes(place)?;
         let done = change(&mut self.disk);
         if strikes { Err(Errno::EIO) } else { done }
@@ -139,9 +151,11 @@ impl State {
 
     fn flush(
         &mut self,
-        place: impl FnOnce(&Disk) -> Place,
+        ino: u64,
+        place: impl Fn(&Disk) -> Place,
         flush: impl FnOnce(&mut Disk) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
+        self.sick.as_ref().map_or(Ok(()), |sick| sick.flush(&place(&self.disk), &mut self.disk, ino))?;
         if self.strikes(place)? { Err(Errno::EIO) } else { flush(&mut self.disk) }
     }
 
@@ -342,12 +356,12 @@ impl Filesystem for Served {
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
         let place = |disk: &Disk| Place::named(disk.name_of(ino.0), "flushed");
-        let done = self.lock().flush(place, |disk| disk.flush_file(ino.0));
+        let done = self.lock().flush(ino.0, place, |disk| disk.flush_file(ino.0));
         answer(done, reply, |r, ()| r.ok(), ReplyEmpty::error);
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        let done = self.lock().flush(|_| Place::names_flushed(), |disk| disk.flush_names(ino.0));
+        let done = self.lock().flush(ino.0, |_| Place::names_flushed(), |disk| disk.flush_names(ino.0));
         answer(done, reply, |r, ()| r.ok(), ReplyEmpty::error);
     }
 

@@ -71,6 +71,15 @@ impl Line {
         }
     }
 
+    /// Whether an answer, or a part of one, is there already.
+    pub(crate) fn has_answer(&mut self) -> bool {
+        let stream = self.stream.get_mut();
+        stream.set_nonblocking(true).expect("set");
+        let is_there = matches!(self.stream.fill_buf(), Ok(bytes) if !bytes.is_empty());
+        self.stream.get_mut().set_nonblocking(false).expect("set");
+        is_there
+    }
+
     /// Sends a line and returns its answer.
     pub(crate) fn ask(&mut self, line: &str) -> Value {
         self.send(format!("{line}\n").as_bytes());

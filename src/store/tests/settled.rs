@@ -1,4 +1,4 @@
-//! `wait_settled` says what is durable, however much was noted before.
+//! What is settled is durable when it is said to be, and what cannot become durable is bounded.
 #![allow(missing_docs)]
 
 mod support;
@@ -6,10 +6,10 @@ mod support;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use revenium_store::{Options, Store, Tap};
-use support::{CrashDisk, fast_dir, small};
+use revenium_store::{End, Options, Settlement, Store, Tap};
+use support::{CrashDisk, append, fast_dir, lane, record, small};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -55,4 +55,38 @@ fn what_is_told_to_be_settled_survives_a_crash_at_once() {
         let store = Store::open(small(dir.path(), None)).unwrap();
         assert_eq!(store.state("s"), Some((NOTES - 1).to_le_bytes().to_vec()));
     }
+}
+
+#[test]
+fn no_more_is_given_out_than_may_wait_for_a_disk_to_settle_it() {
+    const WAITING_MAX: usize = 10;
+    const EACH: usize = 4;
+    let dir = fast_dir();
+    let disk = Arc::<CrashDisk>::default();
+    let options = Options { notes_waiting_max: WAITING_MAX, ..small(dir.path(), Some(disk.clone())) };
+    let store = Store::open(options).unwrap();
+    assert!(store.wait_ready(LONG));
+    append(&store, (0..30).map(|i| record(0, &format!("k{i}"), "body")).collect()).unwrap();
+    assert!(store.wait_settled(LONG));
+    let deliver = || {
+        let claimed = store.claim(&lane(0), End::Oldest, EACH, 0).unwrap();
+        claimed.iter().for_each(|r| store.settle(r.seq, Settlement::Delivered));
+        claimed.len()
+    };
+    disk.fail_flushes(u32::MAX);
+    let mut delivered = 0;
+    let deadline = Instant::now() + LONG;
+    // Through commits that fail, which take them and give them back.
+    while store.stats().disk_errors < 20 || delivered < WAITING_MAX {
+        delivered += deliver();
+        assert!(Instant::now() < deadline, "{delivered} delivered");
+    }
+    assert!(delivered < WAITING_MAX + EACH, "{delivered}");
+    disk.fail_flushes(0);
+    while delivered < 30 {
+        delivered += deliver();
+        assert!(Instant::now() < deadline, "{delivered} delivered");
+    }
+    assert!(store.wait_settled(LONG));
+    assert_eq!(store.stats().lanes[0].ledger.delivered, 30);
 }

@@ -1,17 +1,20 @@
 //! What happens to a store's files while it is closed.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::BLOCK;
 
 /// Files are numbered as the specimen lists them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Damage {
     Flip {
         file: usize,
         at: u64,
     },
+    /// One byte each at several places, as (file, at).
+    Flips(Vec<(usize, u64)>),
     Zero {
         file: usize,
         at: u64,
@@ -44,12 +47,10 @@ pub(crate) enum Damage {
 
 impl Damage {
     /// Does it to `files`, given by number.
-    pub(crate) fn strike(self, files: &[PathBuf]) {
-        match self {
-            Self::Flip { file, at } => change(&files[file], |bytes| {
-                let at = index(at).min(bytes.len() - 1);
-                bytes[at] ^= 0x55;
-            }),
+    pub(crate) fn strike(&self, files: &[PathBuf]) {
+        match *self {
+            Self::Flip { file, at } => flip(&files[file], at),
+            Self::Flips(ref places) => places.iter().for_each(|(file, at)| flip(&files[*file], *at)),
             Self::Zero { file, at } => change(&files[file], |bytes| block(bytes, at).fill(0)),
             Self::SwapBlocks { file, at, with } => change(&files[file], |bytes| {
                 let one = block(bytes, at).to_vec();
@@ -78,9 +79,10 @@ impl Damage {
     }
 
     /// The bytes of a file that are not what they were, as (file, from, to).
-    pub(crate) fn places(self) -> Vec<(usize, u64, u64)> {
-        match self {
+    pub(crate) fn places(&self) -> Vec<(usize, u64, u64)> {
+        match *self {
             Self::Flip { file, at } => vec![(file, at, at + 1)],
+            Self::Flips(ref places) => places.iter().map(|(file, at)| (*file, *at, at + 1)).collect(),
             Self::Zero { file, at } => vec![(file, at, at + BLOCK)],
             Self::SwapBlocks { file, at, with } => vec![(file, at, at + BLOCK), (file, with, with + BLOCK)],
             Self::Cut { file, at } => vec![(file, at, u64::MAX)],
@@ -95,6 +97,14 @@ impl Damage {
 fn second_name(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap().to_str().unwrap();
     path.with_file_name(format!("{}-00000000000000aa.log", &name[..20]))
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let at = at.min(file.metadata().unwrap().len() - 1);
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x55], at).unwrap();
 }
 
 fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {

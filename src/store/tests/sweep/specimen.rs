@@ -34,7 +34,17 @@ struct Chunk {
     seqs: std::ops::Range<u64>,
 }
 
+/// How large it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Size {
+    /// A hundred kilobytes: every kind of damage in every place of it is tried.
+    Small,
+    /// More than a mebibyte.
+    Large,
+}
+
 pub(crate) struct Specimen {
+    size: Size,
     dir: tempfile::TempDir,
     /// Relative; the log's, the watermark, sled's.
     files: Vec<PathBuf>,
@@ -45,22 +55,33 @@ pub(crate) struct Specimen {
     bodies: BTreeMap<u64, String>,
 }
 
-fn options(dir: &Path) -> Options {
-    let base = small(dir, None);
-    Options { segment_bytes: 32 << 10, capacity_bytes: 4 << 20, record_bytes_max: 1 << 10, ..base }
+impl Size {
+    /// The large one is the small one, so many times.
+    fn times(self) -> usize {
+        match self {
+            Self::Small => 1,
+            Self::Large => 16,
+        }
+    }
 }
 
-fn open(dir: &Path) -> Result<Store, String> {
-    let store = Store::open(options(dir)).map_err(|e| format!("does not open: {e:?}"))?;
+fn options(dir: &Path, size: Size) -> Options {
+    let base = small(dir, None);
+    let segment_bytes = (32 << 10) * size.times() as u64;
+    Options { segment_bytes, capacity_bytes: 128 * segment_bytes, record_bytes_max: 1 << 10, ..base }
+}
+
+fn open(dir: &Path, size: Size) -> Result<Store, String> {
+    let store = Store::open(options(dir, size)).map_err(|e| format!("does not open: {e:?}"))?;
     if store.wait_ready(LONG) { Ok(store) } else { Err("is not ready".into()) }
 }
 
 impl Specimen {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(size: Size) -> Self {
         let dir = fast_dir();
-        let store = open(dir.path()).unwrap();
+        let store = open(dir.path(), size).unwrap();
         let mut bodies = BTreeMap::new();
-        fill(&store, &mut bodies);
+        fill(&store, &mut bodies, size.times());
         let held = holds(&store, &bodies).unwrap();
         store.close();
         drop(store);
@@ -72,7 +93,7 @@ impl Specimen {
         let watermark = [PathBuf::from("watermark")];
         let files: Vec<PathBuf> = logs.into_iter().chain(watermark).chain(of_index).collect();
         let chunks = (0..count).flat_map(|file| chunks(file, &dir.path().join(&files[file]))).collect();
-        Self { dir, files, logs: count, chunks, held, bodies }
+        Self { size, dir, files, logs: count, chunks, held, bodies }
     }
 
     /// How many files the log has; they come first.
@@ -95,6 +116,30 @@ impl Specimen {
         used.min(bytes.len()) as u64
     }
 
+    /// Every byte of the log's files flipped, in cases of one or more: of chunks that hold records, one byte each of
+    /// every `apart`-th of their kind at a time. Each of them is lost, or is not, whatever becomes of the others.
+    pub(crate) fn flips(&self, apart: usize) -> Vec<Damage> {
+        let mut cases = Vec::new();
+        let mut together = BTreeSet::new();
+        for kind in [ChunkKind::Records, ChunkKind::Relocation] {
+            let chunks: Vec<&Chunk> = self.chunks.iter().filter(|chunk| chunk.kind == kind).collect();
+            for first in 0..apart {
+                let these: Vec<&Chunk> = chunks.iter().skip(first).step_by(apart).copied().collect();
+                let longest = these.iter().map(|chunk| chunk.to - chunk.from).max().unwrap_or(0);
+                for at in 0..longest {
+                    let reached = these.iter().filter(|chunk| chunk.from + at < chunk.to);
+                    let places: Vec<_> = reached.map(|chunk| (chunk.file, chunk.from + at)).collect();
+                    together.extend(places.iter().copied());
+                    cases.push(Damage::Flips(places));
+                }
+            }
+        }
+        let all = (0..self.logs).flat_map(|file| (0..self.used(file)).map(move |at| (file, at)));
+        let alone = all.filter(|place| !together.contains(place));
+        cases.extend(alone.map(|(file, at)| Damage::Flip { file, at }));
+        cases
+    }
+
     /// What a copy that was damaged gives back, held against what lay where.
     pub(crate) fn stand(&self, damage: &Damage, without_index: bool) -> Result<(), String> {
         let dir = fast_dir();
@@ -114,7 +159,7 @@ impl Specimen {
         // What vanished behind the agent's back is missing in the books before it notices.
         let books = Books::of_log(dir, None).map_err(|e| format!("the books cannot be read: {e}"))?;
         let inspection = Inspection::of_log(dir).map_err(|e| format!("it cannot be inspected: {e}"))?;
-        let store = open(dir)?;
+        let store = open(dir, self.size)?;
         let held = holds(&store, &self.bodies)?;
         let lost = counted(&store)?;
         let hit: Vec<&Chunk> = self.chunks.iter().filter(|chunk| chunk.is_hit(damage)).collect();
@@ -138,8 +183,10 @@ impl Specimen {
             return Err(format!("{} lost, {lost} counted, {at_most} at most: {missing:?}", missing.len()));
         }
         let evidence = store.stats().quarantine_bytes;
-        let leaves_bytes =
-            matches!(damage, Damage::Flip { .. } | Damage::Zero { .. } | Damage::SwapBlocks { .. });
+        let leaves_bytes = matches!(
+            damage,
+            Damage::Flip { .. } | Damage::Flips(_) | Damage::Zero { .. } | Damage::SwapBlocks { .. }
+        );
         if !missing.is_empty() && leaves_bytes && evidence == 0 {
             return Err("no evidence is kept".into());
         }
@@ -161,7 +208,7 @@ impl Specimen {
             if made_anew {
                 remove_index(dir);
             }
-            let store = open(dir)?;
+            let store = open(dir, self.size)?;
             let again = (holds(&store, &self.bodies)?.len(), counted(&store)?);
             if again != (held.len(), lost) {
                 let was = (held.len(), lost);
@@ -201,9 +248,9 @@ fn goes_on(store: &Store, bodies: &BTreeMap<u64, String>) -> Result<(), String> 
     if new.len() == 1 { Ok(()) } else { Err(format!("gives {} of one new record", new.len())) }
 }
 
-fn fill(store: &Store, bodies: &mut BTreeMap<u64, String>) {
-    let mut put = |n: u64| {
-        for i in 0..n {
+fn fill(store: &Store, bodies: &mut BTreeMap<u64, String>, times: usize) {
+    let mut put = |n: usize| {
+        for i in 0..n * times {
             let of = u8::try_from(i % 3).unwrap();
             let body = format!("<{}>{}", bodies.len(), noise(bodies.len() as u64));
             let together: Vec<_> = (0..1 + i % 2).map(|k| (of, format!("{body}{k}"))).collect();
@@ -216,7 +263,7 @@ fn fill(store: &Store, bodies: &mut BTreeMap<u64, String>) {
     };
     let settle = |of: u8, n: usize, how: &Settlement| {
         assert!(store.wait_settled(LONG));
-        let claimed = store.claim(&lane(of), End::Oldest, n, 10_000).unwrap();
+        let claimed = store.claim(&lane(of), End::Oldest, n * times, 10_000).unwrap();
         claimed.iter().for_each(|r| store.settle(r.seq, how.clone()));
         assert!(store.wait_settled(LONG));
     };
