@@ -1,8 +1,8 @@
 //! The crash storm: the real binary is killed with -9 at random, many times, on one data directory.
 //!
-//! Producers of four sorts send all the while: lines with numbers, with a `transactionId`, with neither, and
-//! requests to the relay, and applications with an emitter, which are killed as well; and a stand-in for Revenium, which outlives
-//! the agent, answers with every fault that leaves a record deliverable. Afterwards an oracle that
+//! Producers by every way in send all the while: lines with numbers, with a `transactionId`, with neither; requests
+//! to the relay; applications with an emitter and a gateway, which are killed as well. A stand-in for Revenium, which
+//! outlives the agent, answers with every fault that leaves a record deliverable. Afterwards an oracle that
 //! knows nothing of the agent's own files compares what the producers know was acknowledged with
 //! what the stand-in's journal says was tried and billed (see `oracle`), and with the ledger that
 //! `status` shows.
@@ -20,15 +20,21 @@
 //! unflushed writes for that.
 
 mod agent;
+mod call;
 mod caller;
+mod cast;
 mod dice;
 mod event;
 mod fault;
+mod gateway;
 mod keeper;
 mod look;
 mod oracle;
 mod plan;
 mod producer;
+#[path = "../gateway/provider.rs"]
+#[allow(dead_code, reason = "the gateway's tests use all of it")]
+mod provider;
 mod stage;
 mod storm;
 #[path = "../support/mod.rs"]

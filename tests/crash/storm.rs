@@ -8,17 +8,14 @@ use std::time::{Duration, Instant};
 
 use revenium_agent::sandbox::read_journal;
 use rustix::process::Signal;
-use uuid::Uuid;
 
 use crate::agent::{Life, Log};
-use crate::caller::Caller;
+use crate::cast;
 use crate::dice::Dice;
-use crate::event::{Identity, Source};
-use crate::keeper::Keeper;
 use crate::look::{self, Seen};
 use crate::oracle::{self, Equals};
 use crate::plan::{Moment, Plan, Round};
-use crate::producer::{Book, Producer};
+use crate::producer::Book;
 use crate::stage::Stage;
 use crate::support::{Home, KEY, Line, OTHER_KEY, Sandbox, completion, unused_address};
 use crate::tally::Tally;
@@ -51,7 +48,7 @@ const LOOK_EACH: Duration = Duration::from_millis(20);
 #[test]
 fn what_was_acknowledged_is_billed_once_however_often_the_agent_is_killed() {
     let mut storm = Storm::new(Plan::from_environment());
-    let (stage, producers) = storm.start_producers();
+    let (stage, producers) = cast::start(&storm.home, &storm.relay, &mut storm.dice);
     let began = Instant::now();
     while storm.tally.kills < storm.plan.rounds {
         storm.round(&stage);
@@ -133,41 +130,6 @@ impl Storm {
             has_wrong_key: false,
             last: Vec::new(),
         }
-    }
-
-    fn start_producers(&mut self) -> (Arc<Stage>, Vec<JoinHandle<Book>>) {
-        let id = |dice: &mut Dice| Uuid::from_u128(u128::from(dice.throw()) << 64 | u128::from(dice.throw()));
-        let sources = [
-            ("first", Identity::Numbered(id(&mut self.dice)), "default"),
-            ("second", Identity::Numbered(id(&mut self.dice)), "other"),
-            ("third", Identity::Transaction, "default"),
-            ("fourth", Identity::Transaction, "other"),
-            ("fifth", Identity::None, "default"),
-            ("sixth", Identity::Key, "default"),
-            ("seventh", Identity::Key, "other"),
-            ("eighth", Identity::Key, "default"),
-            ("ninth", Identity::Emitted, "default"),
-            ("tenth", Identity::Emitted, "other"),
-        ];
-        let stage = Arc::new(Stage::new(sources.len()));
-        let start = |(who, (name, identity, profile))| {
-            let source = Source { name, identity, profile, seed: self.dice.throw(), filler_bytes: 0 };
-            let dice = self.dice.fork();
-            match identity {
-                // The default's key changes in the agent, and a client's would not; without one it is the default.
-                Identity::Key => {
-                    let api_key = (profile == "other").then_some(OTHER_KEY);
-                    Caller::new(who, source, &stage, self.relay.clone(), api_key, dice).start()
-                }
-                Identity::Emitted => {
-                    let (socket, spool) = (self.home.socket(), self.home.path("spool"));
-                    Keeper::new(who, source, &stage, socket, spool, dice).start()
-                }
-                _ => Producer::new(who, source, &stage, self.home.socket(), dice).start(),
-            }
-        };
-        let producers = sources.into_iter().enumerate().map(start).collect();
-        (stage, producers)
     }
 
     /// One life.
