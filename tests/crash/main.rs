@@ -13,11 +13,12 @@
 //! | `REVENIUM_CRASH_SEED` | where chance begins; printed by every run | the clock |
 //! | `REVENIUM_CRASH_KEEP` | keep data, journal and log of a run that passes, too | |
 //!
-//! `fault` kills at chosen moments instead, and lets calls of the system fail. It has variables of its own.
+//! `fault` kills at chosen moments instead, and lets calls of the system fail; `machine` kills the whole machine. They
+//! have variables of their own.
 //!
 //! A seed repeats the plan (what is sent, which faults, when to kill), not the machine's timing.
 //! What kill -9 can't show is a missing flush, since the page cache survives it; `tests/power` loses
-//! unflushed writes for that.
+//! unflushed writes for that, and so does `machine`.
 
 mod agent;
 mod call;
@@ -29,6 +30,7 @@ mod fault;
 mod gateway;
 mod keeper;
 mod look;
+mod machine;
 mod oracle;
 mod plan;
 mod producer;

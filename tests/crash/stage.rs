@@ -20,6 +20,7 @@ struct State {
     acknowledged: u64,
     is_finishing: bool,
     is_outliving: bool,
+    is_away: bool,
     has_failed: bool,
 }
 
@@ -68,6 +69,19 @@ impl Stage {
 
     pub(crate) fn is_outliving(&self) -> bool {
         self.lock().is_outliving
+    }
+
+    /// Whether there is nobody to send to, and no use in trying.
+    pub(crate) fn set_away(&self, is_away: bool) {
+        self.lock().is_away = is_away;
+        self.changed.notify_all();
+    }
+
+    /// Returns once there is somebody to send to, or the storm has failed.
+    pub(crate) fn wait_there(&self) {
+        let state = self.lock();
+        // Without a deadline: it is the storm that has them.
+        drop(self.changed.wait_while(state, |state| state.is_away && !state.has_failed));
     }
 
     pub(crate) fn acknowledged(&self) -> u64 {
