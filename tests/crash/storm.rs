@@ -257,7 +257,12 @@ impl Storm {
     }
 
     fn lose_index(&mut self) {
-        for entry in fs::read_dir(self.home.path("data/store")).expect("listed") {
+        let store = self.home.path("data/store");
+        if !store.is_dir() {
+            // The very first life was killed before it came to that.
+            return;
+        }
+        for entry in fs::read_dir(store).expect("listed") {
             let entry = entry.expect("listed");
             if entry.file_name().as_encoded_bytes().starts_with(b"index-") {
                 fs::remove_dir_all(entry.path()).expect("removed");
