@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -112,7 +112,11 @@ pub(crate) struct Life {
 impl Life {
     /// Starts the agent, and doesn't wait for it.
     pub(crate) fn begin(home: &Home, log: &Arc<Log>) -> Self {
-        let mut command = home.command(&["run", "--config", "config.toml"]);
+        Self::of(home.command(&["run", "--config", "config.toml"]), log)
+    }
+
+    /// Starts it by a command whose stderr has its log.
+    pub(crate) fn of(mut command: Command, log: &Arc<Log>) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
         let before = log.lives();
         let stderr = child.stderr.take().expect("piped");

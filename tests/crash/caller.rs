@@ -20,6 +20,8 @@ pub(crate) struct Caller {
     who: usize,
     stage: Arc<Stage>,
     relay: String,
+    /// What its paths begin with.
+    base: String,
     /// The API key of its profile; without one it is for the default.
     api_key: Option<&'static str>,
     dice: Dice,
@@ -28,6 +30,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// One of the relay at an address, behind which there may be what its paths begin with.
     pub(crate) fn new(
         who: usize,
         source: Source,
@@ -37,7 +40,11 @@ impl Caller {
         dice: Dice,
     ) -> Self {
         let book = Book::new(source, "relay");
-        Self { who, stage: Arc::clone(stage), relay, api_key, dice, book, connection: None }
+        let (relay, base) = match relay.find('/') {
+            Some(at) => (relay[..at].to_owned(), relay[at..].to_owned()),
+            None => (relay, String::new()),
+        };
+        Self { who, stage: Arc::clone(stage), relay, base, api_key, dice, book, connection: None }
     }
 
     /// Sends what the stage allows, one after the other, until that says it is over.
@@ -70,6 +77,7 @@ impl Caller {
         loop {
             self.book.resent += u64::from(tries > 0);
             tries += 1;
+            self.stage.wait_there();
             match self.request(event.path, &key, &event.json) {
                 Some(Answer { status: 201, body, .. }) => {
                     assert_eq!(body["id"], key.as_str(), "{}", self.book.source.name);
@@ -105,7 +113,7 @@ impl Caller {
         };
         let mut headers = vec![("Idempotency-Key", key)];
         headers.extend(self.api_key.map(|api_key| ("x-api-key", api_key)));
-        connection.send(path, &headers, body).ok()?;
+        connection.send(&format!("{}{path}", self.base), &headers, body).ok()?;
         if self.dice.one_in(LEAVES_ONE_IN) {
             return None;
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::call;
 use crate::dice::Dice;
 
 /// How a producer's events are told from each other.
@@ -18,6 +19,8 @@ pub(crate) enum Identity {
     Key,
     /// By an emitter's numbers, in an application that is killed, too; a `transactionId` for the oracle.
     Emitted,
+    /// By the id of a message: it is a call that somebody metered.
+    Called,
     /// Not at all; never sent again.
     None,
 }
@@ -57,20 +60,28 @@ const COMPLETED: [&str; 10] = [
     "timestamp",
 ];
 
+/// What the event of a call has besides: who metered it, and what only who did can know.
+const METERED: [&str; 2] = ["middlewareSource", "timeToFirstToken"];
+
 impl Source {
     /// What tells the event from all others of a run. Revenium doesn't know the member.
     pub(crate) fn marker(&self, n: u64) -> String {
         format!("{}-{n}", self.name)
     }
 
-    /// The event with this number.
+    /// The event with this number; of a call, what has to be in it.
     pub(crate) fn event(&self, n: u64) -> Event {
+        if self.identity == Identity::Called {
+            let marker = self.marker(n);
+            let (json, transaction) = (call::billed(&marker, n), Some(call::message_id(&marker)));
+            return Event { json, path: "/meter/v2/ai/completions", transaction };
+        }
         let mut dice = Dice::new(self.seed ^ n.wrapping_mul(0xD1B5_4A32_D192_ED03)).fork();
         let marker = self.marker(n);
         let has_transaction = match self.identity {
             Identity::Numbered(_) | Identity::Key => n.is_multiple_of(2),
             Identity::Transaction | Identity::Emitted => true,
-            Identity::None => false,
+            Identity::None | Identity::Called => false,
         };
         let (path, kind, what) = match dice.between(0..=9) {
             0 => ("/meter/v2/tool/events", "tool", r#""toolId":"search""#.to_owned()),
@@ -161,10 +172,11 @@ fn bulk(dice: &mut Dice, bytes: usize) -> String {
 
 type Members<'a> = BTreeMap<&'a str, &'a RawValue>;
 
-/// The marker of a delivered body.
+/// The marker of a delivered body; that of a call is in its message's id.
 pub(crate) fn marker_of(body: &str) -> Option<String> {
     let members: Members<'_> = serde_json::from_str(body).ok()?;
-    serde_json::from_str(members.get("marker")?.get()).ok()
+    let text = |name| serde_json::from_str::<String>(members.get(name)?.get()).ok();
+    text("marker").or_else(|| Some(text("transactionId")?.strip_prefix("msg_")?.to_owned()))
 }
 
 /// Why `body` is not what became of `sent`, if it isn't.
@@ -179,6 +191,8 @@ pub(crate) fn difference(sent: &str, body: &str) -> Option<String> {
             return Some(format!("{name} is {delivered:?}, and was {}", value.get()));
         }
     }
-    let added = body.keys().find(|name| !sent.contains_key(*name) && !COMPLETED.contains(name));
+    let is_call = !sent.contains_key("marker");
+    let may_be_added = |name| COMPLETED.contains(name) || is_call && METERED.contains(name);
+    let added = body.keys().find(|name| !sent.contains_key(*name) && !may_be_added(name));
     added.map(|name| format!("{name} was not sent"))
 }

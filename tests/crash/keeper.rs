@@ -1,11 +1,12 @@
 //! Applications with an emitter, each a process that is killed now and then, and who keeps their books.
+//! In Python it is the package that has the emitter, and what is emitted are calls (`application.py`).
 //!
 //! An application emits what it is told and says what became of each event as soon as `emit` has returned. What
 //! may not be lost: what a flush said is out of its memory, and, in a life of the agent that ends in peace, what
 //! `emit` said the kernel has. What an application that was killed had not flushed is in doubt, and counted.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -16,13 +17,14 @@ use crate::dice::Dice;
 use crate::event::{Identity, Source};
 use crate::producer::{Book, Fate, Promise, start};
 use crate::stage::{DEADLINE, Stage};
+use crate::support::Home;
 
 /// Events of one burst.
 const BURST_MAX: u64 = 96;
-/// In so many bursts, one ends with the application killed before it has flushed.
+/// In so many bursts, one ends with the application killed before it has flushed, and one with it killed after.
 const KILLED_ONE_IN: u64 = 5;
-/// In so many, one with it killed after.
-const ENDED_ONE_IN: u64 = 5;
+/// The same of one that takes a second to start.
+const PYTHON_KILLED_ONE_IN: u64 = 12;
 
 /// How an application is told who it is: name, profile, seed.
 const VARIABLE: &str = "REVENIUM_CRASH_APPLICATION";
@@ -75,8 +77,9 @@ fn an_application_of_the_storm_emits_what_it_is_told() {
 pub(crate) struct Keeper {
     who: usize,
     stage: Arc<Stage>,
-    socket: PathBuf,
-    spool: PathBuf,
+    /// Starts an application.
+    command: Command,
+    killed_one_in: u64,
     dice: Dice,
     book: Book,
     application: Option<Application>,
@@ -92,16 +95,45 @@ struct Application {
 }
 
 impl Keeper {
-    pub(crate) fn new(
+    /// One of applications with the emitter itself, which are this very program.
+    pub(crate) fn new(who: usize, source: Source, stage: &Arc<Stage>, home: &Home, dice: Dice) -> Self {
+        let Source { name, profile, seed, .. } = source;
+        let test = "keeper::an_application_of_the_storm_emits_what_it_is_told";
+        let mut command = Command::new(std::env::current_exe().expect("is there"));
+        command.args(["--exact", test, "--nocapture"]).env_clear();
+        command.env(VARIABLE, format!("{name} {profile} {seed}"));
+        Self::of(who, Book::new(source, "emitter"), stage, home, command, KILLED_ONE_IN, dice)
+    }
+
+    /// One of applications that `python` runs, whose calls are answered at `provider_url`.
+    pub(crate) fn new_python(
         who: usize,
         source: Source,
         stage: &Arc<Stage>,
-        socket: PathBuf,
-        spool: PathBuf,
+        home: &Home,
+        (python, provider_url): (&Path, &str),
         dice: Dice,
     ) -> Self {
-        let book = Book::new(source, "emitter");
-        Self { who, stage: Arc::clone(stage), socket, spool, dice, book, application: None }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut command = Command::new(python);
+        command.arg(root.join("tests/crash/application.py")).arg(source.name).env_clear();
+        command.env("PYTHONPATH", root.join("python/src"));
+        command.env("ANTHROPIC_BASE_URL", provider_url).env("ANTHROPIC_API_KEY", "sk-ant-test");
+        Self::of(who, Book::new(source, "python"), stage, home, command, PYTHON_KILLED_ONE_IN, dice)
+    }
+
+    fn of(
+        who: usize,
+        book: Book,
+        stage: &Arc<Stage>,
+        home: &Home,
+        mut command: Command,
+        killed_one_in: u64,
+        dice: Dice,
+    ) -> Self {
+        command.env("REVENIUM_AGENT_SOCKET", home.socket()).env("REVENIUM_AGENT_SPOOL", home.path("spool"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self { who, stage: Arc::clone(stage), command, killed_one_in, dice, book, application: None }
     }
 
     /// Has emitted what the stage allows, until that says it is over.
@@ -144,7 +176,7 @@ impl Keeper {
             application.kill();
             return self.promised(first);
         }
-        if self.dice.one_in(KILLED_ONE_IN) {
+        if self.dice.one_in(self.killed_one_in) {
             let some = self.dice.between(0..=events);
             let mut said: Vec<String> =
                 (0..some).map(|_| application.line().expect("it emits so many")).collect();
@@ -155,7 +187,7 @@ impl Keeper {
         let said = application.hear("emitted");
         self.note_sent(&said, Promise::Nothing);
         self.flush(&mut application, upto);
-        if !self.dice.one_in(ENDED_ONE_IN) {
+        if !self.dice.one_in(self.killed_one_in) {
             self.application = Some(application);
         }
         self.promised(first)
@@ -185,13 +217,7 @@ impl Keeper {
     }
 
     fn begin(&mut self) -> Application {
-        let Source { name, profile, seed, .. } = self.book.source;
-        let test = "keeper::an_application_of_the_storm_emits_what_it_is_told";
-        let mut command = Command::new(std::env::current_exe().expect("is there"));
-        command.args(["--exact", test, "--nocapture"]).env_clear();
-        command.env(VARIABLE, format!("{name} {profile} {seed}"));
-        command.env("REVENIUM_AGENT_SOCKET", &self.socket).env("REVENIUM_AGENT_SPOOL", &self.spool);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+        let mut child = self.command.spawn().expect("starts");
         let (to, from) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
         self.book.connections += 1;
         Application { child, to, from: BufReader::new(from), unflushed: self.next() }

@@ -1,7 +1,8 @@
 //! Judges a run from outside of the agent: the producers' books against the stand-in's journal.
 //!
-//! - What was promised (acknowledged; in a spool file; in the kernel while the agent lived) is billed, or was
-//!   refused for good and is a dead letter; exactly once. What was not is billed at most once, and counted.
+//! - What was promised (acknowledged; in a spool file; in the kernel while the agent lived; answered by a gateway
+//!   that was not killed) is billed, or was refused for good and is a dead letter; exactly once. What was not is
+//!   billed at most once, and counted.
 //! - What was billed was sent, by this producer to this account and route, member for member.
 //! - An event has one Idempotency-Key, the one its producer was told or can tell, and under it one
 //!   body in every attempt.
@@ -39,11 +40,13 @@ pub(crate) struct Way {
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,
     pub(crate) spooled: u64,
+    pub(crate) ended: u64,
     pub(crate) kernel: u64,
     /// Sent, nothing promised, never sent again; and those of them that are billed all the same.
     pub(crate) in_doubt: u64,
     pub(crate) in_doubt_billed: u64,
-    /// Of those in doubt, the ones that the kernel had when their sender and the agent were killed.
+    /// Of those in doubt, the ones that the kernel had when their sender and the agent were killed; of calls,
+    /// those that a gateway had answered before it was.
     pub(crate) both_killed: u64,
     pub(crate) both_killed_billed: u64,
 }
@@ -207,6 +210,7 @@ fn count(way: &mut Way, fate: &Fate, is_billed: bool) {
     match fate.promise {
         Promise::Acknowledged => way.acknowledged += 1,
         Promise::Spooled => way.spooled += 1,
+        Promise::Ended => way.ended += 1,
         Promise::Kernel => way.kernel += 1,
         Promise::Nothing => {
             way.in_doubt += 1;

@@ -47,6 +47,8 @@ pub(crate) enum Promise {
     Kernel,
     /// It was in a spool file.
     Spooled,
+    /// Its sender has ended in peace since, and had handed it over or spooled it.
+    Ended,
     /// The agent said that it is durable.
     Acknowledged,
 }

@@ -20,12 +20,15 @@ struct State {
     acknowledged: u64,
     is_finishing: bool,
     is_outliving: bool,
+    is_away: bool,
     has_failed: bool,
 }
 
 /// One producer's.
 #[derive(Debug, Default, Clone)]
 struct Share {
+    /// Of what all are allowed it gets one in so many, as its events take that much longer.
+    one_in: u64,
     /// New events that it may send.
     allowed: u64,
     /// Events that it sent and will send again if no answer comes.
@@ -33,8 +36,10 @@ struct Share {
 }
 
 impl Stage {
-    pub(crate) fn new(producers: usize) -> Self {
-        let state = State { producers: vec![Share::default(); producers], ..State::default() };
+    /// For producers that get one in so many of what they are allowed.
+    pub(crate) fn new(producers: impl IntoIterator<Item = u64>) -> Self {
+        let producers = producers.into_iter().map(|one_in| Share { one_in, ..Share::default() }).collect();
+        let state = State { producers, ..State::default() };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -42,11 +47,11 @@ impl Stage {
         self.lock().producers.len()
     }
 
-    /// Lets each producer send so many more.
+    /// Lets each producer send its part of so many more.
     pub(crate) fn allow(&self, more: &[u64]) {
         let mut state = self.lock();
         for (share, more) in state.producers.iter_mut().zip(more) {
-            share.allowed += more;
+            share.allowed += more.div_ceil(share.one_in);
         }
         self.changed.notify_all();
     }
@@ -64,6 +69,19 @@ impl Stage {
 
     pub(crate) fn is_outliving(&self) -> bool {
         self.lock().is_outliving
+    }
+
+    /// Whether there is nobody to send to, and no use in trying.
+    pub(crate) fn set_away(&self, is_away: bool) {
+        self.lock().is_away = is_away;
+        self.changed.notify_all();
+    }
+
+    /// Returns once there is somebody to send to, or the storm has failed.
+    pub(crate) fn wait_there(&self) {
+        let state = self.lock();
+        // Without a deadline: it is the storm that has them.
+        drop(self.changed.wait_while(state, |state| state.is_away && !state.has_failed));
     }
 
     pub(crate) fn acknowledged(&self) -> u64 {

@@ -8,17 +8,14 @@ use std::time::{Duration, Instant};
 
 use revenium_agent::sandbox::read_journal;
 use rustix::process::Signal;
-use uuid::Uuid;
 
 use crate::agent::{Life, Log};
-use crate::caller::Caller;
+use crate::cast;
 use crate::dice::Dice;
-use crate::event::{Identity, Source};
-use crate::keeper::Keeper;
 use crate::look::{self, Seen};
 use crate::oracle::{self, Equals};
 use crate::plan::{Moment, Plan, Round};
-use crate::producer::{Book, Producer};
+use crate::producer::Book;
 use crate::stage::Stage;
 use crate::support::{Home, KEY, Line, OTHER_KEY, Sandbox, completion, unused_address};
 use crate::tally::Tally;
@@ -44,14 +41,14 @@ const DELIVERIES_MAX: Duration = Duration::from_secs(2);
 /// The last life is in the storm until little waits, or for so long.
 const LAST_STORM_MAX: Duration = Duration::from_secs(20);
 const LITTLE: u64 = 200;
-/// For everything to be delivered after the last fault: a few tries of ever longer waits.
-const DRAIN_MAX: Duration = Duration::from_secs(300);
+/// After the last fault something is delivered within that: a few tries of ever longer waits.
+const STUCK_MAX: Duration = Duration::from_secs(300);
 const LOOK_EACH: Duration = Duration::from_millis(20);
 
 #[test]
 fn what_was_acknowledged_is_billed_once_however_often_the_agent_is_killed() {
     let mut storm = Storm::new(Plan::from_environment());
-    let (stage, producers) = storm.start_producers();
+    let (stage, producers) = cast::start(&storm.home, &storm.relay, &mut storm.dice);
     let began = Instant::now();
     while storm.tally.kills < storm.plan.rounds {
         storm.round(&stage);
@@ -133,41 +130,6 @@ impl Storm {
             has_wrong_key: false,
             last: Vec::new(),
         }
-    }
-
-    fn start_producers(&mut self) -> (Arc<Stage>, Vec<JoinHandle<Book>>) {
-        let id = |dice: &mut Dice| Uuid::from_u128(u128::from(dice.throw()) << 64 | u128::from(dice.throw()));
-        let sources = [
-            ("first", Identity::Numbered(id(&mut self.dice)), "default"),
-            ("second", Identity::Numbered(id(&mut self.dice)), "other"),
-            ("third", Identity::Transaction, "default"),
-            ("fourth", Identity::Transaction, "other"),
-            ("fifth", Identity::None, "default"),
-            ("sixth", Identity::Key, "default"),
-            ("seventh", Identity::Key, "other"),
-            ("eighth", Identity::Key, "default"),
-            ("ninth", Identity::Emitted, "default"),
-            ("tenth", Identity::Emitted, "other"),
-        ];
-        let stage = Arc::new(Stage::new(sources.len()));
-        let start = |(who, (name, identity, profile))| {
-            let source = Source { name, identity, profile, seed: self.dice.throw(), filler_bytes: 0 };
-            let dice = self.dice.fork();
-            match identity {
-                // The default's key changes in the agent, and a client's would not; without one it is the default.
-                Identity::Key => {
-                    let api_key = (profile == "other").then_some(OTHER_KEY);
-                    Caller::new(who, source, &stage, self.relay.clone(), api_key, dice).start()
-                }
-                Identity::Emitted => {
-                    let (socket, spool) = (self.home.socket(), self.home.path("spool"));
-                    Keeper::new(who, source, &stage, socket, spool, dice).start()
-                }
-                _ => Producer::new(who, source, &stage, self.home.socket(), dice).start(),
-            }
-        };
-        let producers = sources.into_iter().enumerate().map(start).collect();
-        (stage, producers)
     }
 
     /// One life.
@@ -295,7 +257,12 @@ impl Storm {
     }
 
     fn lose_index(&mut self) {
-        for entry in fs::read_dir(self.home.path("data/store")).expect("listed") {
+        let store = self.home.path("data/store");
+        if !store.is_dir() {
+            // The very first life was killed before it came to that.
+            return;
+        }
+        for entry in fs::read_dir(store).expect("listed") {
             let entry = entry.expect("listed");
             if entry.file_name().as_encoded_bytes().starts_with(b"index-") {
                 fs::remove_dir_all(entry.path()).expect("removed");
@@ -335,9 +302,14 @@ impl Storm {
         (books, equals)
     }
 
+    /// However much waits, as long as it becomes less.
     fn wait_drained(&mut self) {
-        let is_drained = self.wait_until(DRAIN_MAX, |seen| seen.is_ready && seen.waiting == 0);
-        assert!(is_drained, "not drained within {DRAIN_MAX:?}: {:#}", self.home.status());
+        let mut least = u64::MAX;
+        while least > 0 {
+            let is_less = self.wait_until(STUCK_MAX, |seen| seen.is_ready && seen.waiting < least);
+            assert!(is_less, "nothing was delivered within {STUCK_MAX:?}: {:#}", self.home.status());
+            least = self.look().waiting;
+        }
     }
 
     fn replace_key(&self, name: &str, key: &str) {

@@ -68,15 +68,20 @@ impl fmt::Display for Tally {
             t.index_losses,
             t.start_longest
         )?;
-        writeln!(f, "  producers  {} resends, {} connections or applications", t.resent, t.connections)?;
+        writeln!(
+            f,
+            "  producers  {} resends, {} connections, applications or gateways",
+            t.resent, t.connections
+        )?;
         for (name, way) in &t.ways {
             let counts = [
                 ("acknowledged", way.acknowledged),
                 ("spooled", way.spooled),
+                ("answered, and the gateway ended in peace", way.ended),
                 ("in the kernel, sender killed, agent not", way.kernel),
                 ("not promised", way.in_doubt),
                 ("of these billed", way.in_doubt_billed),
-                ("in the kernel, sender killed, agent perhaps", way.both_killed),
+                ("sent or answered, sender killed, agent perhaps", way.both_killed),
                 ("of these billed", way.both_killed_billed),
             ];
             let some = counts.iter().filter(|(_, count)| *count > 0);

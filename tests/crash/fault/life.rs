@@ -138,7 +138,7 @@ impl World {
         }
         // What is sent is the same in each case, so that its name is enough to repeat it.
         let mut dice = Dice::new(0);
-        let stage = Arc::new(Stage::new(2));
+        let stage = Arc::new(Stage::new([1; 2]));
         let senders = [("small", 0), ("bulk", BULK_BYTES)].into_iter().enumerate();
         let senders = senders.map(|(who, (name, filler_bytes))| {
             let source = source(name, "default", filler_bytes, &mut dice);

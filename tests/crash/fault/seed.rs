@@ -43,7 +43,7 @@ impl Seed {
         let home = in_memory();
         let sandbox = upstream(&home, REFUSED[0]);
         home.deliver_to(&sandbox, &format!("{STORE}profiles.other.url = \"{}\"\n", sandbox.url()));
-        let stage = Arc::new(Stage::new(3));
+        let stage = Arc::new(Stage::new([1; 3]));
         let start = |(who, (name, profile, filler_bytes))| {
             let source = source(name, profile, filler_bytes, dice);
             Producer::new(who, source, &stage, home.socket(), dice.fork()).start()
