@@ -112,7 +112,8 @@ fn make_disk(root: &Path, sandbox: &Sandbox, to: &Path) {
         fs::write(root.join(name), text).expect("written");
         fs::set_permissions(root.join(name), Permissions::from_mode(0o600)).expect("set");
     }
-    succeed(Command::new("mkfs.ext4").args(["-q", "-F", "-d"]).arg(root).arg(to).arg(DISK_SIZE));
+    let mut make = Command::new("mkfs.ext4");
+    succeed(make.args(["-q", "-F", "-d"]).arg(root).arg(to).arg(DISK_SIZE).stdout(Stdio::null()));
 }
 
 /// What lies in a folder under a name that begins so.
