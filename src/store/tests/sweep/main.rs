@@ -57,7 +57,7 @@ fn sweep_of(specimen: &Specimen, what: &str, sample: usize, cases: impl Fn(&Spec
     let from = now.subsec_micros() as usize % step;
     let taken: Vec<(Damage, bool)> = cases.skip(from).step_by(step).collect();
     let run = Run { specimen, what, taken: &taken, next: AtomicUsize::new(0), complaints: Mutex::default() };
-    let complaints = run.to_the_end();
+    let complaints = run.complaints();
     println!("{what}: {} of {} cases", taken.len(), 2 * places);
     let shown = &complaints[..complaints.len().min(COMPLAINTS_SHOWN)];
     assert!(complaints.is_empty(), "{} complaints, such as\n{}", complaints.len(), shown.join("\n"));
@@ -73,7 +73,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn to_the_end(self) -> Vec<String> {
+    fn complaints(self) -> Vec<String> {
         let began = Instant::now();
         // A case waits for its stores' threads for most of its time.
         let threads = 2 * std::thread::available_parallelism().map_or(1, |n| n.get());
