@@ -14,6 +14,9 @@ mod readonly;
 mod scene;
 mod stand_in;
 
+#[path = "../crash/call.rs"]
+#[allow(dead_code, reason = "the crash test has more sorts of senders")]
+mod call;
 #[path = "../crash/caller.rs"]
 mod caller;
 #[path = "../power/content.rs"]
@@ -45,6 +48,9 @@ mod place;
 mod producer;
 #[path = "../power/sick.rs"]
 mod sick;
+#[path = "../gateway/provider.rs"]
+#[allow(dead_code, reason = "the gateway's tests use all of it")]
+mod provider;
 #[path = "../crash/stage.rs"]
 #[allow(dead_code, reason = "the crash test kills the agent, too")]
 mod stage;

@@ -50,7 +50,7 @@ impl Scene {
         home.deliver_to_url(&format!("http://{}", gate.address()), &more);
         let seed = dice::seed(SEED);
         let _ = writeln!(io::stderr(), "sick: repeat with {SEED}={seed}");
-        let stage = Arc::new(Stage::new(3));
+        let stage = Arc::new(Stage::new([1; 3]));
         Self { home, sandbox, gate, relay, seed, stage, senders: Vec::new() }
     }
 
