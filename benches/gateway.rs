@@ -1,5 +1,5 @@
-//! What the real binary's gateway adds to a call, beside the same call without it and, where nginx is installed,
-//! through it.
+//! What the real binary's gateway adds to a call, beside the same call without it and, where nginx and LiteLLM are
+//! installed, through these.
 //!
 //! The provider is a thread of this program that answers at once, a stream piece by piece as a model does, every
 //! half millisecond; calls with and without a proxy take turns. Of a stream each piece is timed, from its writing
@@ -16,12 +16,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::{Home, until};
+use litellm::Litellm;
 use nginx::Nginx;
 use support::table::{Table, marked, micros};
 use support::{Mode, folder, quantile};
 
 #[path = "../tests/support/mod.rs"]
 mod harness;
+#[path = "support/litellm.rs"]
+mod litellm;
 #[path = "support/nginx.rs"]
 mod nginx;
 mod support;
@@ -33,8 +36,11 @@ const PIECE: Duration = Duration::from_micros(500);
 const PACED: u32 = 16;
 const CALLS_PER_SECOND: u32 = 1_000;
 
+/// The caller's; LiteLLM takes no simple one.
+const KEY: &str = "sk-ant-bench-5f0e8a37c2d94b61";
+
 const REQUEST: &str = "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\
-    x-api-key: sk-ant-bench\r\nanthropic-version: 2023-06-01\r\ncontent-type: application/json\r\n\
+    x-api-key: KEY\r\nanthropic-version: 2023-06-01\r\ncontent-type: application/json\r\n\
     x-revenium-task-type: bench\r\nAccept-Encoding: identity\r\n";
 
 fn main() {
@@ -53,31 +59,55 @@ fn main() {
         "calls", "of", "bare p50", "p50", "added", "of mark", "bare p99", "p99", "added", "of mark",
     ]);
     for (name, is_stream) in [("JSON, one connection", false), ("pieces of a stream, one connection", true)] {
-        let mut clients: Vec<_> =
-            iter::once(&*provider).chain(ways.iter().map(|way| way.address)).map(Client::connect).collect();
-        let mut took = vec![Vec::new(); clients.len()];
         let count = if is_stream { count / 10 } else { count };
-        // What is not warm yet does not count.
-        for n in 0..count + 20 {
-            for (client, took) in clients.iter_mut().zip(&mut took) {
-                let one = client.call(is_stream);
-                if n >= 20 {
-                    took.extend(one);
-                }
-            }
-        }
-        for (way, with) in ways.iter().zip(&took[1..]) {
-            table.row(&way.row(name, &took[0], with, (100.0, 300.0)));
+        let (bare, took) = in_turns(&provider, &ways, is_stream, count);
+        for (way, with) in ways.iter().zip(&took) {
+            table.row(&way.row(name, &bare, with, (100.0, 300.0)));
         }
     }
     let bare = paced(&provider, time);
     for way in &ways {
         table.row(&way.row("JSON, 1,000 a second", &bare, &paced(way.address, time), (1_000.0, 1_000.0)));
     }
-    table.print();
-    if nginx.is_none() {
-        println!("  nginx is not here (Debian's package is nginx), so not beside it");
+    // Started only now, as it keeps a core busy, and with fewer calls, as each takes milliseconds.
+    let litellm = Litellm::start(dir.path(), &provider, KEY);
+    for (name, is_stream) in [("JSON through LiteLLM", false), ("pieces through LiteLLM", true)] {
+        let way = litellm.as_ref().map(|litellm| Way { name: Some(name), address: &litellm.address });
+        let (bare, took) = in_turns(&provider, way.as_slice(), is_stream, count / 20);
+        for (way, with) in way.iter().zip(&took) {
+            table.row(&way.row(name, &bare, with, (100.0, 300.0)));
+        }
     }
+    table.print();
+    for (name, is_here) in [("nginx", nginx.is_some()), ("LiteLLM", litellm.is_some())] {
+        if !is_here {
+            println!("  {name} is not here, so not beside it; benches/support/ says where it is looked for");
+        }
+    }
+}
+
+/// Calls the provider and then goes each way, over and over: how long it took without any and by each, call by call
+/// or piece by piece.
+fn in_turns(
+    provider: &str,
+    ways: &[Way<'_>],
+    is_stream: bool,
+    count: usize,
+) -> (Vec<Duration>, Vec<Vec<Duration>>) {
+    let mut clients: Vec<_> =
+        iter::once(provider).chain(ways.iter().map(|way| way.address)).map(Client::connect).collect();
+    let mut took = vec![Vec::new(); clients.len()];
+    // What is not warm yet does not count.
+    for n in 0..count + 20 {
+        for (client, took) in clients.iter_mut().zip(&mut took) {
+            let one = client.call(is_stream);
+            if n >= 20 {
+                took.extend(one);
+            }
+        }
+    }
+    let with = took.split_off(1);
+    (took.concat(), with)
 }
 
 /// [`PACED`] connections through `address` that share the pace for `time`; how long each call took.
@@ -168,7 +198,8 @@ impl Client {
         let body = format!(
             r#"{{"model":"claude-opus-4","stream":{is_stream},"max_tokens":9,"messages":[{{"role":"user","content":"Hello"}}]}}"#
         );
-        let request = format!("{REQUEST}content-length: {}\r\n\r\n{body}", body.len());
+        let head = REQUEST.replace("KEY", KEY);
+        let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
         let end: &[u8] = if is_stream { b"\r\n0\r\n\r\n" } else { b"}}" };
         self.answer.clear();
         let mut bytes = [0; 16 << 10];
@@ -239,14 +270,17 @@ fn answer(stream: &mut TcpStream) -> io::Result<()> {
     );
     let (mut came, mut bytes) = (Vec::new(), [0; 4096]);
     loop {
-        while !came.ends_with(b"}]}") {
+        while !is_whole(&came) {
             let count = stream.read(&mut bytes)?;
             if count == 0 {
                 return Ok(());
             }
             came.extend_from_slice(&bytes[..count]);
         }
-        let is_stream = came.windows(13).any(|part| part == b"\"stream\":true");
+        // LiteLLM writes the body anew, with spaces.
+        let is_stream = [&b"\"stream\":true"[..], b"\"stream\": true"]
+            .iter()
+            .any(|asked| came.windows(asked.len()).any(|part| part == *asked));
         came.clear();
         if !is_stream {
             stream.write_all(whole.as_bytes())?;
@@ -270,6 +304,14 @@ fn answer(stream: &mut TcpStream) -> io::Result<()> {
         event(stream, "message_stop", r#"{"type":"message_stop"}"#)?;
         stream.write_all(b"0\r\n\r\n")?;
     }
+}
+
+/// Whether a request has come to the end of its body.
+fn is_whole(came: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(came).to_ascii_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    body.len() >= length.and_then(|length| length.trim().parse().ok()).unwrap_or(usize::MAX)
 }
 
 fn event(stream: &mut TcpStream, name: &str, data: &str) -> io::Result<()> {
