@@ -25,6 +25,8 @@ from agent import Agent  # noqa: E402
 
 BINARY = os.environ.get("REVENIUM_AGENT_BINARY", "")
 KEY = "rev_mk_0123456789abcdefghij"
+# Keys of two accounts more, which the agent has only if a test configures them.
+OTHERS = {"one": "rev_mk_of_account_one", "two": "hak_of_account_two"}
 MODEL = "claude-sonnet-4-20250514"
 ASK: Dict[str, Any] = {"model": MODEL, "max_tokens": 10, "messages": [{"role": "user", "content": "x"}]}
 
@@ -145,7 +147,7 @@ sys.modules["anthropic"] = None
 import revenium_middleware_anthropic as revenium
 from revenium_middleware_anthropic import _call
 def meter(name="x"):
-    call = _call.Call({"route": name}, {}, {})
+    call = _call.Call(b'"route":"%b",' % name.encode(), {}, {})
     call.message({"model": "claude-sonnet-4", "usage": {"input_tokens": 25, "output_tokens": 15}})
     call.end()
 """
@@ -182,8 +184,9 @@ class Real:
 
     def __init__(self, folder: pathlib.Path, socket: pathlib.Path) -> None:
         self.folder, self._journal = folder, folder / "journal"
+        keys = " ".join(f"--key {key}={account}" for account, key in {"team": KEY, **OTHERS}.items())
         self._sandbox = subprocess.Popen(
-            f"{BINARY} sandbox --with-stdin --listen 127.0.0.1:0 --rate-limit 0 --key {KEY}=team --journal-bodies "
+            f"{BINARY} sandbox --with-stdin --listen 127.0.0.1:0 --rate-limit 0 {keys} --journal-bodies "
             f"--journal {self._journal}".split(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -217,8 +220,7 @@ class Real:
         flush = [BINARY, "flush", "--config", "config.toml", "--deadline", "30s"]
         for _ in range(600):
             subprocess.run(flush, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            entries = [json.loads(line) for line in self._journal.read_text().splitlines()]
-            bodies = [json.loads(entry["body"]) for entry in entries if entry["what"] == "billed"]
+            bodies = [json.loads(entry["body"]) for entry in self.entries() if entry["what"] == "billed"]
             if len(bodies) >= count:
                 break
         assert len(bodies) == count, (bodies, (self.folder / "agent.log").read_text())
@@ -226,7 +228,11 @@ class Real:
 
     def got(self) -> List[str]:
         """What became of all that arrived, a word for each thing that happened."""
-        return [json.loads(line)["what"] for line in self._journal.read_text().splitlines()]
+        return [entry["what"] for entry in self.entries()]
+
+    def entries(self) -> List[Dict[str, Any]]:
+        """The same, with all that is known of it."""
+        return [json.loads(line) for line in self._journal.read_text().splitlines()]
 
 
 @pytest.fixture

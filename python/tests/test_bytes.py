@@ -37,7 +37,7 @@ def _written(end: str) -> bytes:
 
 
 def _read(parts: List[bytes], told: List[Dict[str, Any]]) -> Any:
-    events = _raw.Events(_call.Call({}, {}, {}))
+    events = _raw.Events(_call.Call(b"", {}, {}))
     for part in parts:
         events.see(part)
     events.ended()
@@ -61,7 +61,7 @@ def test_data_in_several_lines_behind_a_mark_and_without_a_last_blank_line(told:
 
 
 def test_of_an_event_that_is_too_large_nothing_is_held_and_the_rest_counts(told: List[Dict[str, Any]]) -> None:
-    events = _raw.Events(_call.Call({}, {}, {}))
+    events = _raw.Events(_call.Call(b"", {}, {}))
     events.see(b"event: content_block_delta\n")
     for _ in range(3000):
         events.see(b"data: %b\n" % (b"x" * 1024))
@@ -109,7 +109,7 @@ def test_usage_of_another_type_costs_no_call(usage: Any, told: List[Dict[str, An
     answer: Any = Answer()
     answer.usage = usage
     for message in (answer, {"id": "msg_1", "usage": usage}):
-        call = _call.Call({}, {}, {})
+        call = _call.Call(b"", {}, {})
         call.message(message)
         call.end()
         assert (told[-1]["ended"], told[-1]["id"], "usage" in told[-1]) == ("complete", "msg_1", False)
@@ -118,8 +118,23 @@ def test_usage_of_another_type_costs_no_call(usage: Any, told: List[Dict[str, An
 
 def test_numbers_are_told_as_they_were_said(told: List[Dict[str, Any]]) -> None:
     usage = {"input_tokens": -1, "output_tokens": 10**30, "x": None, "y": {"z": 0.1}}
-    call = _call.Call({}, {}, {})
+    call = _call.Call(b"", {}, {})
     call.message({"id": "msg_1", "usage": usage})
     call.end()
     assert told[0]["usage"] == usage
     assert _facts.plain(usage) is usage
+
+
+def test_calls_that_differ_in_one_thing_only_are_told_apart_and_what_is_kept_of_each_is_little() -> None:
+    bodies: List[Dict[str, Any]] = [
+        {}, {"model": "1"}, {"temperature": 1}, {"temperature": 1.0}, {"temperature": True}, {"service_tier": "1"},
+        {"output_config": {"effort": "1"}}, {"tools": [{}]}, {"model": "1", "tools": [{}]},
+    ]  # fmt: skip
+
+    def asked(body: Dict[str, Any], is_streamed: bool = False) -> bytes:
+        return _facts.of_request(object(), "/v1/messages", body, is_streamed)
+
+    told = [asked(body, is_streamed) for body in bodies for is_streamed in (False, True)]
+    assert len(set(told)) == len(told)
+    assert [asked(body, is_streamed) for body in bodies for is_streamed in (False, True)] == told
+    assert len(asked({"model": "x" * 1_000_000})) < 2_000

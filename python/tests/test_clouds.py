@@ -87,7 +87,7 @@ def test_what_goes_wrong_in_amazon_s_frames_is_told(provider: Provider, metered:
 
 def test_what_are_no_frames_costs_no_memory_and_no_call() -> None:
     for junk in (b"\x7f\xff\xff\xff" + bytes(100_000), bytes(100_000)):
-        call = _call.Call({}, {}, {})
+        call = _call.Call(b"", {}, {})
         frames = _raw.Frames(call)
         frames.see(junk)
         assert not frames._rest

@@ -41,8 +41,8 @@ def is_first(result: Any) -> bool:
 class Results:
     """Results as they are read, by whichever way."""
 
-    def __init__(self, batch: str, facts: Dict[str, Any], metadata: Mapping[str, Any]) -> None:
-        self._batch, self._facts, self._metadata = batch, facts, metadata
+    def __init__(self, batch: str, asked: bytes, metadata: Mapping[str, Any]) -> None:
+        self._batch, self._asked, self._metadata = batch, asked, metadata
         self._lines = _raw.Lines(_raw.BODY_BYTES_MAX)
 
     def watch(self, result: Any) -> None:
@@ -68,10 +68,10 @@ class Results:
         message = result("message")
         if not is_first(_facts.getter(message)("id") or (self._batch, get("custom_id"))):
             return
-        call = Call({**self._facts, "batch_id": self._batch, "custom_id": get("custom_id")}, self._metadata, {})
+        call = Call(self._asked, self._metadata, {}, batch_id=self._batch, custom_id=get("custom_id"))
         call.message(message)
         call.end()
 
     def _unreadable(self, why: str) -> "Results":
         _log.logger.error("results of the batch %s are not metered: the answer %s", self._batch, why)
-        return Results("", {}, {})
+        return Results("", b"", {})

@@ -22,6 +22,7 @@ class Call:
 
     __slots__ = (
         "__weakref__",
+        "_asked",
         "_began",
         "_facts",
         "_is_open",
@@ -33,8 +34,8 @@ class Call:
         "_usage",
     )  # fmt: skip
 
-    def __init__(self, facts: Dict[str, Any], metadata: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-        self._facts, self._metadata = facts, metadata
+    def __init__(self, asked: bytes, metadata: Mapping[str, Any], body: Mapping[str, Any], **facts: Any) -> None:
+        self._asked, self._facts, self._metadata = asked, facts, metadata
         self._usage: Dict[str, Any] = {}
         self._prompts = safely("capturing prompts", _prompts.begin, metadata, body)
         self._is_stopped = False
@@ -118,7 +119,7 @@ class Call:
         if error is not None:
             facts["error"] = error
         prompts = None if self._prompts is None else safely("capturing prompts", self._prompts.facts)
-        _outlet.emit(_facts.line(facts, self._metadata, prompts))
+        _outlet.emit(_facts.line(self._asked, facts, self._metadata, prompts))
         return True
 
     def forget(self) -> None:

@@ -29,7 +29,7 @@ def claim(client: Any, options: Any) -> None:
     given = options.headers if hasattr(options.headers, "keys") else {}
     # Clients of Amazon's sign what they send.
     is_heard = not is_of_a_provider(host or "") and not hasattr(client, "aws_secret_key")
-    if is_heard and not any(_is_attribution(name) for name in [*given, *getattr(client, "_custom_headers", ())]):
+    if is_heard and not any(map(_is_attribution, [*given, *getattr(client, "_custom_headers", ())])):
         options.headers = {**given, MARK: _facts.MIDDLEWARE}
 
 
@@ -46,13 +46,13 @@ def is_of_a_provider(host: str) -> bool:
 
 def is_metered_elsewhere(response: Any) -> bool:
     """Whether an answer says that somebody nearer to the provider has metered its call."""
-    who = response.headers.get(MARK) if response is not None else None
-    if who is None:
+    # Not `get`, which raises within where there is none.
+    if response is None or MARK not in response.headers:
         return False
     _log.warning_once(
         "elsewhere",
         "%s meters the calls of this process on their way to the provider, so they are not metered here. What "
         "usage_metadata says of them is not known there: say it in x-revenium-* headers, or leave one of the two out",
-        who,
+        response.headers[MARK],
     )
     return True

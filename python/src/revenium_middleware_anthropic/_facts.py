@@ -4,6 +4,7 @@ What an application puts into its metadata must not cost the call: what is no JS
 become text is left out, with a warning.
 """
 
+import functools
 import json
 import math
 from typing import Any, Callable, Dict, Mapping, Optional
@@ -20,21 +21,20 @@ _DEPTH_MAX = 32
 _INT_BITS_MAX = 1024
 
 
-def line(facts: Dict[str, Any], metadata: Mapping[str, Any], prompts: Optional[Dict[str, Any]]) -> bytes:
-    """The line without its `{` and its number, as the emitter takes it."""
-    facts = {key: value for key, value in facts.items() if value is not None}
-    facts["middleware"] = MIDDLEWARE
+def line(asked: bytes, facts: Dict[str, Any], metadata: Mapping[str, Any], prompts: Optional[Dict[str, Any]]) -> bytes:
+    """The line without its `{` and its number, as the emitter takes it: `asked` as `of_request` has it, and `facts`, of
+    which a `None` is as good as none."""
     if metadata:
         facts["usage_metadata"] = metadata
     if prompts:
         facts["prompts"] = prompts
     for drop in ("prompts", "usage_metadata", None):
         body = _encode(facts)
-        if len(body) <= _BODY_BYTES_MAX or drop is None:
+        if len(asked) + len(body) <= _BODY_BYTES_MAX or drop is None:
             break
         if facts.pop(drop, None) is not None:
             _log.logger.warning("%s of a call left out: with it, the call is larger than the agent takes", drop)
-    return b'"call":%b}\n' % body
+    return b'"call":{%b%b}\n' % (asked, body[1:])
 
 
 def _encode(facts: Dict[str, Any]) -> bytes:
@@ -129,27 +129,61 @@ def of_error_body(body: Any) -> Dict[str, Any]:
     return {"type": kind} if isinstance(kind, str) else {}
 
 
-def of_request(client: Any, url: str, body: Mapping[str, Any], is_streamed: bool) -> Dict[str, Any]:
-    """What is known of a call when it is made."""
-    asked: Dict[str, Any] = {"has_tools": bool(_listed(body.get("tools"))), "has_vision": _has_vision(body)}
-    config = body.get("output_config")
-    effort = config.get("effort") if isinstance(config, dict) else None
-    for name, value, kind in (
-        ("model", body.get("model"), str),
-        ("temperature", body.get("temperature"), (int, float)),
-        ("service_tier", body.get("service_tier"), str),
-        ("effort", effort, str),
-    ):
-        if isinstance(value, kind):
-            asked[name] = value
-    return {
-        "provider": _provider(type(client)),
+def of_request(client: Any, url: str, body: Mapping[str, Any], is_streamed: bool) -> bytes:
+    """What is known of a call when it is made: members of JSON, a comma behind each."""
+    kind: Any = type(client)
+    config, temperature = body.get("output_config"), body.get("temperature")
+    return _members(
+        kind,
         # The host only: a URL may have a password in it.
-        "endpoint": getattr(getattr(client, "base_url", None), "host", None),
-        "route": url if url.startswith("/") else "/" + url.split("://", 1)[-1].partition("/")[2],
-        "request": asked,
+        _text(getattr(getattr(client, "base_url", None), "host", None)),
+        _text(url if url.startswith("/") else "/" + url.split("://", 1)[-1].partition("/")[2]),
+        is_streamed,
+        bool(_listed(body.get("tools"))),
+        _has_vision(body),
+        _text(body.get("model")),
+        temperature if isinstance(temperature, (int, float)) else None,
+        _text(body.get("service_tier")),
+        _text(config.get("effort")) if isinstance(config, dict) else None,
+    )
+
+
+# Of a text: more than the agent takes.
+_TEXT_CHARS_MAX = 1024
+
+
+def _text(value: Any) -> Optional[str]:
+    return value[:_TEXT_CHARS_MAX] if isinstance(value, str) else None
+
+
+# An application's calls are mostly of a few kinds, so each is put into JSON once.
+@functools.lru_cache(maxsize=64, typed=True)
+def _members(
+    kind: Any,
+    host: Optional[str],
+    route: str,
+    is_streamed: bool,
+    has_tools: bool,
+    has_vision: bool,
+    model: Optional[str],
+    temperature: Optional[float],
+    service_tier: Optional[str],
+    effort: Optional[str],
+) -> bytes:
+    asked = {"model": model, "temperature": temperature, "service_tier": service_tier, "effort": effort}
+    facts = {
+        "provider": _provider(kind),
+        "endpoint": host,
+        "route": route,
+        "request": {"has_tools": has_tools, "has_vision": has_vision, **_known(asked)},
         "is_streamed": is_streamed,
+        "middleware": MIDDLEWARE,
     }
+    return _encode(_known(facts))[1:-1] + b","
+
+
+def _known(facts: Dict[str, Any]) -> Dict[str, Any]:
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 # Clients that know better than their endpoint who serves their calls, by a part of their class's name.
@@ -169,7 +203,12 @@ def _listed(value: Any) -> Any:
 
 
 def _has_vision(body: Mapping[str, Any]) -> bool:
-    return any(_has_image(_listed(getter(message)("content")), 2) for message in _listed(body.get("messages")))
+    for message in _listed(body.get("messages")):
+        content = getter(message)("content")
+        # Mostly it is text.
+        if not isinstance(content, str) and _has_image(_listed(content), 2):
+            return True
+    return False
 
 
 def _has_image(blocks: Any, depth: int) -> bool:

@@ -104,9 +104,9 @@ class Followed(_Followed):
 class FollowedBatch(_Followed):
     """The results of a batch, whose request is under way."""
 
-    def __init__(self, batch: str, facts: Dict[str, Any], metadata: Mapping[str, Any]) -> None:
+    def __init__(self, batch: str, asked: bytes, metadata: Mapping[str, Any]) -> None:
         super().__init__()
-        self._results = _batch.Results(batch, facts, metadata)
+        self._results = _batch.Results(batch, asked, metadata)
 
     def leave(self) -> None:
         """Somebody else meters its results."""
@@ -163,8 +163,8 @@ def _followed(
     metadata = _context.merged(_context.tags(), in_force.metadata)
     metadata = _without_alias_beside_a_subscriber(metadata)
     body = {**_dict(options.json_data), **_dict(options.extra_json)}
-    facts = _facts.of_request(client, url, body, is_streamed)
-    followed = FollowedBatch(batch, facts, metadata) if batch else Followed(Call(facts, metadata, body))
+    asked = _facts.of_request(client, url, body, is_streamed)
+    followed = FollowedBatch(batch, asked, metadata) if batch else Followed(Call(asked, metadata, body))
     safely("claiming a call", _claim.claim, client, options)
     return followed
 

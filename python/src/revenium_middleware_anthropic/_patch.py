@@ -113,14 +113,18 @@ def _taking_metadata(original: Function) -> Function:
         async def async_method(self: Any, *args: Any, **kwargs: Any) -> Any:
             metadata = kwargs.pop("usage_metadata", None)
             extra = safely("reading metadata", _follow.told, metadata, kwargs.get("extra_body"))
-            return await original(self, *args, **(kwargs if extra is None else {**kwargs, "extra_body": extra}))
+            if extra is not None:
+                kwargs["extra_body"] = extra
+            return await original(self, *args, **kwargs)
 
         return async_method
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         metadata = kwargs.pop("usage_metadata", None)
         extra = safely("reading metadata", _follow.told, metadata, kwargs.get("extra_body"))
-        return original(self, *args, **(kwargs if extra is None else {**kwargs, "extra_body": extra}))
+        if extra is not None:
+            kwargs["extra_body"] = extra
+        return original(self, *args, **kwargs)
 
     return method
 
