@@ -9,6 +9,9 @@ difference of the medians over all turns. Processor time is that of all threads.
 the socket in its place that does nothing but answer, as if the agent's cores were others. `send` is the hand-over alone:
 an event into the kernel by the calling thread.
 Marks: 0.1 ms and 0.15 ms of the processor added to a call, one thread, 30 ms added to the import.
+
+Last, what is lost by a process that makes its calls without a pause and ends normally right after, where Revenium takes
+300 ms for an answer: of ours none may be.
 REVENIUM_BENCH=quick is to see that it runs, full for medians that hold.
 """
 
@@ -24,10 +27,13 @@ import sys
 import tempfile
 import threading
 import time
-from typing import Any, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 TURNS, CALLS = {"quick": (2, 200), "full": (9, 1000)}[os.environ.get("REVENIUM_BENCH", "full")]
 WARM_UP = 50
+
+# Calls before a normal end, and how long Revenium takes for an answer meanwhile.
+LAST_CALLS, LATENCY_MS = {"quick": (200, 300), "full": (2000, 300)}[os.environ.get("REVENIUM_BENCH", "full")]
 
 WALL_MS_MAX, CPU_MS_MAX, THREADS_MAX, IMPORT_MS_MAX = 0.1, 0.15, 1, 30.0
 
@@ -43,18 +49,25 @@ MESSAGE = {
 }  # fmt: skip
 
 
-def measure(way: str) -> Dict[str, float]:
-    """Calls through one way, in this process."""
-    import anthropic
+def of_the_sdk() -> Any:
+    """What the SDK speaks HTTP by."""
+    import anthropic  # noqa: F401
 
     try:
-        import httpx2 as httpx
+        import httpx2
+
+        return httpx2
     except ImportError:
         import httpx
-    began = time.perf_counter()
-    if MODULES[way]:
-        __import__(str(MODULES[way]))
-    import_ms = (time.perf_counter() - began) * 1000
+
+        return httpx
+
+
+def calling(way: str) -> Callable[[], Any]:
+    """One call, of a provider in this process."""
+    import anthropic
+
+    httpx = of_the_sdk()
     numbers = iter(range(1_000_000))
 
     def answer(_: Any) -> Any:
@@ -65,12 +78,24 @@ def measure(way: str) -> Dict[str, float]:
     ask: Dict[str, Any] = {"model": "claude-bench", "max_tokens": 10, "messages": [{"role": "user", "content": "x"}]}
     if way != "bare":
         ask["usage_metadata"] = {"trace_id": "conv-1", "task_type": "bench", "subscriber": {"id": "7"}}
+    return lambda: client.messages.create(**ask)
+
+
+def measure(way: str) -> Dict[str, float]:
+    """Calls through one way, in this process."""
+    # The time to import it is not ours.
+    of_the_sdk()
+    began = time.perf_counter()
+    if MODULES[way]:
+        __import__(str(MODULES[way]))
+    import_ms = (time.perf_counter() - began) * 1000
+    call = calling(way)
     walls = []
     for number in range(WARM_UP + CALLS):
         if number == WARM_UP:
             cpu = time.process_time()
         began = time.perf_counter()
-        client.messages.create(**ask)
+        call()
         walls.append((time.perf_counter() - began) * 1000)
     cpu_ms = (time.process_time() - cpu) * 1000 / CALLS
     walls = sorted(walls[WARM_UP:])
@@ -88,7 +113,7 @@ def sends() -> float:
     """What handing one event over takes the calling thread, in microseconds."""
     from revenium_middleware_anthropic import _emitter, _facts, flush
 
-    line = _facts.line(b'"route":"/v1/messages",', {"usage": MESSAGE["usage"]}, {}, None)
+    line = _facts.line(b'"route":"/v1/messages",', {"model": "claude-bench", "usage": MESSAGE["usage"]}, {}, None)
     took = []
     for number in range(CALLS):
         if number % 100 == 0:
@@ -110,9 +135,10 @@ def lost() -> float:
 
 
 @contextlib.contextmanager
-def revenium(agent: str, folder: pathlib.Path) -> Iterator[Dict[str, str]]:
+def revenium(agent: str, folder: pathlib.Path, *more: str) -> Iterator[Dict[str, str]]:
     """The stand-in for Revenium and an agent that delivers to it."""
     command = [agent, "sandbox", "--with-stdin", "--listen", "127.0.0.1:0", "--rate-limit", "0", "--key", KEY + "=bench"]
+    command += more
     sandbox = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert sandbox.stdout is not None
     url = "http://" + json.loads(sandbox.stdout.readline())["sandbox"]
@@ -159,6 +185,22 @@ def answering(path: str) -> None:
     threading.Thread(target=accept, daemon=True).start()
 
 
+def lost_at_the_end(agent: str, way: str) -> int:
+    """Calls of a process that ended normally right after them, which are not billed in the end."""
+    with tempfile.TemporaryDirectory() as name:
+        journal = pathlib.Path(name, "journal")
+        with revenium(agent, pathlib.Path(name), "--latency-ms", str(LATENCY_MS), "--journal", str(journal)) as env:
+            if way == "ours":
+                env = {"REVENIUM_AGENT_SOCKET": name + "/agent.sock"}
+            env = {**os.environ, "REVENIUM_LOG_LEVEL": "ERROR", **env}
+            subprocess.run([sys.executable, __file__, "--end", way], env=env, stderr=subprocess.DEVNULL, check=True)
+            flush = [agent, "flush", "--config", "config.toml", "--deadline", "120s"]
+            subprocess.run(flush, cwd=name, stdout=subprocess.DEVNULL, check=True)
+        # Whose stand-in has ended, and with it whatever was on its way there.
+        entries = map(json.loads, journal.read_text().splitlines())
+        return LAST_CALLS - sum(entry["what"] == "billed" for entry in entries)
+
+
 def run(way: str, env: Dict[str, str]) -> Dict[str, float]:
     env = {**os.environ, "REVENIUM_LOG_LEVEL": "ERROR", **env}
     out = subprocess.run([sys.executable, __file__, "--measure", way], env=env, stdout=subprocess.PIPE, check=True)
@@ -181,6 +223,12 @@ def main(agent: str) -> int:
                 runs[way].append(run(way, where))
     median = {way: {key: statistics.median(one[key] for one in all_) for key in all_[0]} for way, all_ in runs.items()}
     report(median)
+    for way in ("ours", "official"):
+        if way in ways:
+            lost = lost_at_the_end(agent, way)
+            mark = ": %s" % ("met" if lost == 0 else "missed") if way == "ours" else ""
+            told = (way, lost, LAST_CALLS, 100 * lost / LAST_CALLS, LATENCY_MS, mark)
+            print("%-9s %d of %d calls lost (%.0f %%) by a normal end right after, at %d ms an answer%s" % told)
     return 0
 
 
@@ -212,5 +260,11 @@ def report(median: Dict[str, Dict[str, float]]) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "--measure":
         print(json.dumps(measure(sys.argv[2])))
+    elif sys.argv[1] == "--end":
+        if MODULES[sys.argv[2]]:
+            __import__(str(MODULES[sys.argv[2]]))
+        call = calling(sys.argv[2])
+        for _ in range(LAST_CALLS):
+            call()
     else:
         sys.exit(main(os.path.abspath(sys.argv[1])))

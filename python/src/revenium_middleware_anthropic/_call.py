@@ -53,7 +53,9 @@ class Call:
         facts, get = self._facts, _facts.getter(message)
         facts["id"], facts["model"], facts["stop_reason"] = get("id"), get("model"), get("stop_reason")
         self._usage = _facts.plain(get("usage")) or self._usage
-        facts["request_id"] = facts.get("request_id") or get("_request_id")
+        if not facts.get("request_id"):
+            # Not every version of the SDK has it.
+            self._identified(get("_request_id"))
         if self._prompts is not None:
             self._prompts.answer(get("content"))
 
@@ -84,7 +86,11 @@ class Call:
 
     def answered(self, headers: Any) -> None:
         """The headers of its answer."""
-        self._facts["request_id"] = headers.get("request-id")
+        self._identified(headers.get("request-id"))
+
+    def _identified(self, request_id: Any) -> None:
+        if request_id is not None:
+            self._facts["request_id"] = request_id
 
     def needs(self, kind: str) -> bool:
         """Whether an event of this kind says anything that is not known yet."""

@@ -17,24 +17,23 @@ SIZE_MIN = 200
 
 MASK = "***"
 
+# Compiled when first used, by `re`, which keeps them: that takes as long as the rest of the import.
 _SECRETS = [
     # Keys and tokens that say what they are.
-    re.compile(r"\b(?:sk|rk|pk|rev|hak|ghp|gho|ghs|ghr|github_pat|glpat|xox[abprs]|npm|pypi|hf)[-_][A-Za-z0-9_\-]{12,}"),
-    re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
-    re.compile(r"\bAIza[A-Za-z0-9_\-]{30,}"),
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+    r"\b(?:sk|rk|pk|rev|hak|ghp|gho|ghs|ghr|github_pat|glpat|xox[abprs]|npm|pypi|hf)[-_][A-Za-z0-9_\-]{12,}",
+    r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+    r"\bAIza[A-Za-z0-9_\-]{30,}",
+    r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
 ]  # fmt: skip
 _LABELLED = [
     # A token of three parts, at the start of a word or behind a hyphen. Each word is looked at once, from its start, as one
     # that is full of `-eyJ` would be scanned to its end for each of them.
-    re.compile(r"(?<!W)(?=W{11,}\.W{8,}\.)((?:W*?-)??)eyJW{8,}\.W{8,}\.W*".replace("W", r"[A-Za-z0-9_\-]")),
+    r"(?<!W)(?=W{11,}\.W{8,}\.)((?:W*?-)??)eyJW{8,}\.W{8,}\.W*".replace("W", r"[A-Za-z0-9_\-]"),
     # What follows a word that announces a secret, and passwords in URLs.
-    re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9_\-.+/=]{8,}"),
-    re.compile(
-        r"(?i)((?:passw(?:or)?d|secret|token|api[_-]?key|access[_-]?key|credential)\\?[\"']?\s*[:=]\s*"
-        r"\\?[\"']?)[^\s\"'\\,}\]]{8,}"
-    ),
-    re.compile(r"(://[^/\s:@]+:)[^/\s@]+(?=@)"),
+    r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9_\-.+/=]{8,}",
+    r"(?i)((?:passw(?:or)?d|secret|token|api[_-]?key|access[_-]?key|credential)\\?[\"']?\s*[:=]\s*"
+    r"\\?[\"']?)[^\s\"'\\,}\]]{8,}",
+    r"(://[^/\s:@]+:)[^/\s@]+(?=@)",
 ]
 
 
@@ -93,9 +92,9 @@ def _is_asked_for_all() -> bool:
 def masked(text: str) -> str:
     """The text without what looks like a credential."""
     for pattern in _SECRETS:
-        text = pattern.sub(MASK, text)
+        text = re.sub(pattern, MASK, text)
     for pattern in _LABELLED:
-        text = pattern.sub(lambda found: found.group(1) + MASK, text)
+        text = re.sub(pattern, r"\1" + MASK, text)
     return text
 
 
