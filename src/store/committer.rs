@@ -29,7 +29,7 @@ const WATERMARK_FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// How long a group waits for a segment that is being prepared.
 const SEGMENT_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Notes of one commit.
-const NOTES_MAX: usize = 4096;
+pub(crate) const NOTES_MAX: usize = 4096;
 /// Ranges of producers' numbers that a checkpoint keeps, the latest used first.
 const CHECKPOINT_RANGES_MAX: usize = 65_536;
 
@@ -103,9 +103,8 @@ impl Committer {
         // Half of it, because a note may come when this thread has just begun to wait.
         let settle_within = shared.options.settle_within / 2;
         let due = |inbox: &mut Inbox| {
-            let notes_due = inbox.notes.len() >= NOTES_MAX
-                || inbox.oldest_note.is_some_and(|t| inbox.closing || t.elapsed() >= settle_within);
-            !inbox.appends.is_empty() || !inbox.jobs.is_empty() || notes_due || inbox.closing
+            let notes_are_due = inbox.notes_are_due(settle_within);
+            !inbox.appends.is_empty() || !inbox.jobs.is_empty() || notes_are_due || inbox.closing
         };
         let at_most = if self.watermark_dirty { IDLE_AFTER } else { settle_within };
         let mut inbox = shared.inbox.wait(at_most, due);
@@ -133,7 +132,7 @@ impl Committer {
             }
             work.notes.extend(inbox.notes.pop_front());
         }
-        inbox.notes_in_commit = work.notes.len();
+        (inbox.notes_in_commit, inbox.notes_came_back) = (work.notes.len(), false);
         if inbox.notes.is_empty() {
             inbox.oldest_note = None;
         }
@@ -477,8 +476,9 @@ impl Committer {
             for note in notes.into_iter().rev() {
                 inbox.notes.push_front(note);
             }
-            // Not at once: the disk may need a moment.
+            // Not at once, however many they are: the disk may need a moment.
             inbox.oldest_note = (!inbox.notes.is_empty()).then(Instant::now);
+            inbox.notes_came_back = true;
             if inbox.closing {
                 inbox.notes.clear();
                 inbox.oldest_note = None;

@@ -75,8 +75,12 @@ pub(crate) fn run(shared: &Arc<Shared>, tail: (Pos, Chain)) {
 /// again, and an earlier one must not end a claim that is out now.
 fn follow(shared: &Arc<Shared>, tail: (Pos, Chain), told: &mut Pos, anew: bool) -> Result<(), Doubt> {
     open(shared, tail, anew)?;
+    let ended = || shared.log_ended.load(Ordering::Acquire);
     let mut turned_at = Instant::now();
     loop {
+        while shared.is_disk_failing() && !ended() {
+            std::thread::sleep(LOOK_EVERY);
+        }
         let caught_up = turn(shared, tail, told)?;
         if !caught_up {
             if shared.is_closing() && !shared.followed.lock().ready {
@@ -86,15 +90,11 @@ fn follow(shared: &Arc<Shared>, tail: (Pos, Chain), told: &mut Pos, anew: bool) 
             continue;
         }
         let at = shared.followed.lock().at;
-        let ended = || shared.log_ended.load(Ordering::Acquire);
         let end = *shared.durable.wait(LOOK_EVERY, |end| *end != at || ended());
         if end == at && ended() {
             return flush_and_drop(shared);
         }
         gather(shared, end, turned_at);
-        while shared.is_disk_failing() && !ended() {
-            std::thread::sleep(LOOK_EVERY);
-        }
         turned_at = Instant::now();
     }
 }

@@ -11,13 +11,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use revenium_migrations::log_v1::{Checkpoint, Gone, LaneName, Note, Notes, Relocation};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::claim::Cursor;
+use crate::committer::NOTES_MAX;
 use crate::error::AppendError;
 use crate::index::Index;
 use crate::options::Options;
@@ -76,6 +77,8 @@ pub(crate) struct Inbox {
     pub(crate) notes: VecDeque<Pending>,
     /// Notes of the commit that is under way: if it fails, they come back.
     pub(crate) notes_in_commit: usize,
+    /// The last commit failed, and gave its notes back.
+    pub(crate) notes_came_back: bool,
     /// Notes that ever came.
     pub(crate) noted: u64,
     pub(crate) oldest_note: Option<Instant>,
@@ -89,6 +92,13 @@ impl Inbox {
     /// Notes that may wait to become durable.
     pub(crate) fn notes_waiting(&self) -> usize {
         self.notes.len() + self.notes_in_commit
+    }
+
+    /// Whether there are enough of them for a commit, or one for long enough. How many they are does not count once
+    /// they came back: a disk that fails is not to be asked again at once.
+    pub(crate) fn notes_are_due(&self, settle_within: Duration) -> bool {
+        (self.notes.len() >= NOTES_MAX && !self.notes_came_back)
+            || self.oldest_note.is_some_and(|at| self.closing || at.elapsed() >= settle_within)
     }
 
     /// Notes that were taken and not given back.
@@ -302,5 +312,26 @@ impl Shared {
 
     pub(crate) fn wake_maintainer(&self) {
         self.space.change(|s| s.wake_maintainer = true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_notes_are_due_at_once_but_not_those_that_a_failed_commit_gave_back() {
+        const LONG: Duration = Duration::from_secs(3600);
+        let note = || Pending::Note(Note::Retired(Vec::new()));
+        let mut inbox = Inbox { oldest_note: Some(Instant::now()), ..Inbox::default() };
+        inbox.notes.extend((1..NOTES_MAX).map(|_| note()));
+        assert!(!inbox.notes_are_due(LONG), "one too few");
+        inbox.notes.push_back(note());
+        assert!(inbox.notes_are_due(LONG), "as many as a commit takes");
+        inbox.notes_came_back = true;
+        assert!(!inbox.notes_are_due(LONG), "not at once");
+        assert!(inbox.notes_are_due(Duration::ZERO), "after a while");
+        inbox.closing = true;
+        assert!(inbox.notes_are_due(LONG), "there is no later");
     }
 }
