@@ -137,7 +137,8 @@ impl<'a> Usage<'a> {
         for (name, raw) in self.members.iter() {
             is_whole &= match name {
                 "server_tool_use" => match Members::read(raw) {
-                    Some(tools) => tools.iter().all(|(tool, raw)| put(tool, raw)),
+                    // Each of them, whatever became of the one before.
+                    Some(tools) => tools.iter().fold(true, |whole, (tool, raw)| put(tool, raw) && whole),
                     None => put(name, raw),
                 },
                 "cache_creation" if self.split_is_all(raw) => true,

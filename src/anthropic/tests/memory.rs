@@ -155,7 +155,9 @@ fn a_usage_of_any_depth_is_billed() {
     // An event may have 128 levels, of which it and its attributes are two.
     for (levels, is_kept) in [(10, true), (126, true), (127, false), (1_000, false), (30_000, false)] {
         let new = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        let message = format!(r#"{{"id":"msg_1","model":"m","usage":{{"input_tokens":25,"new":{new}}}}}"#);
+        let message = format!(
+            r#"{{"id":"msg_1","model":"m","usage":{{"input_tokens":25,"server_tool_use":{{"new":{new},"web_search_requests":5}}}}}}"#
+        );
         let start = format!("data: {{\"type\":\"message_start\",\"message\":{message}}}\n\n");
         for said in [stream(&start, " ", 0, ""), whole(&message, " ", 0, "")] {
             assert_eq!(said.ended, Ended::Complete, "{levels}");
@@ -164,6 +166,7 @@ fn a_usage_of_any_depth_is_billed() {
             let events = freeze(call.to_line().as_bytes(), &Identity::Body, &minted).expect("is billed");
             let body = String::from_utf8_lossy(&events[0].body);
             assert_eq!((events[0].tokens.input, body.contains(&new)), (25, is_kept), "{levels}: {body}");
+            assert!(body.contains(r#""web_search_requests":5"#), "{levels}: {body}");
         }
     }
 }
