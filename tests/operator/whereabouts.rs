@@ -277,3 +277,18 @@ fn receipts_that_cannot_be_written_hold_nothing_up_and_are_counted() {
     assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(2), ""), "nobody knows: {}", unknown.stderr);
     assert_eq!(agent.stop().code, Some(0));
 }
+
+#[test]
+fn a_receipt_is_found_although_the_log_cannot_be_read() {
+    let (home, _sandbox) = delivering(&[]);
+    let agent = home.start();
+    send(&home, &event("one", "msg_1"));
+    until("a receipt", || receipts(&home).concat(), |text| text.ends_with('\n'));
+    assert_eq!(agent.stop().code, Some(0));
+    fs::remove_dir_all(home.path("data/store")).expect("removed");
+    let told = home.run(&["where", "msg_1"]);
+    assert_eq!((told.code, told.stdout.lines().next()), (Some(0), Some("delivered: Revenium confirmed it")));
+    assert!(told.stderr.contains("the receipts alone were"), "{}", told.stderr);
+    let unknown = home.run(&["where", "msg_2"]);
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(2), ""), "{}", unknown.stderr);
+}

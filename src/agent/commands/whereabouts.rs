@@ -5,16 +5,19 @@
 
 mod told;
 
+use std::io;
+use std::path::Path;
+
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use memchr::memmem;
 use revenium_event::{Kind, transaction_id};
-use revenium_store::{Fate, OpenError, SurveyError, trace};
+use revenium_store::{Fate, OpenError, SurveyError, Tracing, trace};
 
 use super::{LogPlace, print, status_of};
 use crate::cli::ConfigArgs;
 use crate::exit::{Exit, Failure, OrExit};
-use crate::receipts::{self, Id};
+use crate::receipts::{self, Found, Id};
 use told::{Told, Whereabouts};
 
 /// Records that are told of, the newest. More have one id only if whoever made it did not make it unique.
@@ -40,20 +43,9 @@ pub fn run(args: &WhereArgs) -> Result<Exit, Failure> {
     let sought = Sought::new(id);
     // The log first: what leaves it meanwhile was delivered, and has its receipt by then.
     let tracing = trace(&place.log, TOLD_MAX, |key, route, body| sought.is_meant(key, route, body));
-    let tracing = tracing.map_err(|error| unsearchable(&error))?;
     let dir = place.data_dir.join(receipts::DIR);
-    let found = match receipts::search(&dir, id, TOLD_MAX) {
-        Err(error) if !tracing.found.is_empty() => {
-            eprintln!(
-                "the receipts in {} cannot be read: {error}; the log alone was searched",
-                dir.display()
-            );
-            receipts::Found::default()
-        }
-        found => {
-            found.or_exit(Exit::Usage, format_args!("the receipts in {} cannot be read", dir.display()))?
-        }
-    };
+    let found = receipts::search(&dir, id, TOLD_MAX);
+    let (tracing, found) = either(tracing, found, &dir)?;
     let mut whereabouts = Whereabouts {
         id: args.id.clone(),
         has_more: tracing.has_more || found.has_more,
@@ -69,6 +61,28 @@ pub fn run(args: &WhereArgs) -> Result<Exit, Failure> {
     }
     print(&if args.json { whereabouts.json()? + "\n" } else { whereabouts.screen() })?;
     Ok(if whereabouts.is_delivered() { Exit::Ok } else { Exit::Failure })
+}
+
+/// What one of them knows is told although the other cannot be read.
+fn either(
+    tracing: Result<Tracing, SurveyError>,
+    found: io::Result<Found>,
+    dir: &Path,
+) -> Result<(Tracing, Found), Failure> {
+    let cannot = format!("the receipts in {} cannot be read", dir.display());
+    match (tracing, found) {
+        (Ok(tracing), Ok(found)) => Ok((tracing, found)),
+        (Ok(tracing), Err(error)) if !tracing.found.is_empty() => {
+            eprintln!("{cannot}: {error}; the log alone was searched");
+            Ok((tracing, Found::default()))
+        }
+        (Ok(_), Err(error)) => Err(error).or_exit(Exit::Usage, cannot),
+        (Err(error), Ok(found)) if !found.receipts.is_empty() => {
+            eprintln!("{}; the receipts alone were", unsearchable(&error));
+            Ok((Tracing::default(), found))
+        }
+        (Err(error), _) => Err(unsearchable(&error)),
+    }
 }
 
 fn unsearchable(error: &SurveyError) -> Failure {

@@ -23,6 +23,8 @@ const DAY_MS: u64 = 24 * 3600 * 1000;
 #[derive(Debug)]
 pub(crate) struct Folder {
     dir: PathBuf,
+    /// The file system's, which are the log's.
+    free_bytes_min: u64,
     file_bytes_max: u64,
     all_bytes_max: u64,
     open: Option<Open>,
@@ -37,9 +39,10 @@ struct Open {
 }
 
 impl Folder {
-    /// The folder `dir`, which is made with the first receipt.
-    pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir, file_bytes_max: FILE_BYTES_MAX, all_bytes_max: ALL_BYTES_MAX, open: None }
+    /// The folder `dir`, which is made with the first receipt. Where no more than `free_bytes_min` are free, nothing
+    /// is written: the log needs those to settle what is delivered.
+    pub(crate) fn new(dir: PathBuf, free_bytes_min: u64) -> Self {
+        Self { dir, free_bytes_min, file_bytes_max: FILE_BYTES_MAX, all_bytes_max: ALL_BYTES_MAX, open: None }
     }
 
     /// Appends whole lines, of which a file takes as many. On an error some of them may be there.
@@ -51,6 +54,14 @@ impl Folder {
             Some(open) => open,
             None => self.open_for(day, bytes, now_ms)?,
         };
+        let stat = rustix::fs::fstatvfs(&open.file)?;
+        if stat.f_bavail.saturating_mul(stat.f_frsize) <= self.free_bytes_min {
+            let why = format!(
+                "no more than the {} bytes of store.free_reserve_bytes are free",
+                self.free_bytes_min
+            );
+            return Err(io::Error::new(ErrorKind::StorageFull, why));
+        }
         open.file.write_all(lines)?;
         open.bytes += bytes;
         self.open = Some(open);

@@ -89,6 +89,7 @@ fn write(folder: &mut Folder, receipts: &[Receipt]) -> io::Result<()> {
 #[derive(Debug, Default)]
 struct Trouble {
     said_at: Option<Instant>,
+    is_said: bool,
     missed: u64,
 }
 
@@ -99,12 +100,12 @@ impl Trouble {
                 self.missed += count;
                 if self.said_at.is_none_or(|at| at.elapsed() >= SAID_EACH) {
                     warn!(%error, missed = self.missed, "receipts cannot be written; events are delivered all the same");
-                    self.said_at = Some(Instant::now());
+                    (self.said_at, self.is_said) = (Some(Instant::now()), true);
                 }
             }
-            Ok(()) if self.missed > 0 => {
+            Ok(()) if self.is_said => {
                 info!(missed = self.missed, "receipts are written again");
-                *self = Self::default();
+                (self.is_said, self.missed) = (false, 0);
             }
             Ok(()) => {}
         }

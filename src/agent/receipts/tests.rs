@@ -23,7 +23,7 @@ fn write(dir: &Path, receipts: &[Receipt], more: &str) {
     let mut lines = Vec::new();
     receipts.iter().for_each(|receipt| receipt.write(&mut lines));
     lines.extend(more.bytes());
-    Folder::new(dir.to_owned()).append(&lines, receipts[0].delivered_ms).expect("written");
+    Folder::new(dir.to_owned(), 0).append(&lines, receipts[0].delivered_ms).expect("written");
 }
 
 fn seqs(dir: &Path, id: &str) -> Vec<u64> {

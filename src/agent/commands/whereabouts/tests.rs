@@ -63,7 +63,11 @@ fn it_is_delivered_if_something_is_and_nothing_is_left() {
         (&[Ended], false),
     ] {
         let records = fates.iter().zip(1..).map(|(fate, seq)| traced(seq, *fate)).collect();
-        assert_eq!(whereabouts(records).is_delivered(), is_delivered, "{fates:?}");
+        let mut told = whereabouts(records);
+        assert_eq!(told.is_delivered(), is_delivered, "{fates:?}");
+        // Of what is not told, nothing is known here.
+        told.has_more = true;
+        assert!(!told.is_delivered(), "{fates:?}");
     }
 }
 

@@ -187,10 +187,11 @@ impl Whereabouts {
         }
     }
 
-    /// Whether Revenium confirmed it, and nothing of it is left to be delivered or decided.
+    /// Whether Revenium confirmed it, and nothing of it is left to be delivered or decided, nor untold here.
     pub(super) fn is_delivered(&self) -> bool {
         let is_left = |told: &Told| matches!(told.fate, Fate::Waiting | Fate::Dead | Fate::Lost);
-        self.records.iter().any(|told| told.fate == Fate::Delivered) && !self.records.iter().any(is_left)
+        let is_any = self.records.iter().any(|told| told.fate == Fate::Delivered);
+        is_any && !self.has_more && !self.records.iter().any(is_left)
     }
 
     pub(super) fn screen(&self) -> String {

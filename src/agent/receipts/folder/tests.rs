@@ -7,7 +7,7 @@ use super::*;
 const TODAY_MS: u64 = 1_795_867_200_000;
 
 fn folder(dir: &Path) -> Folder {
-    Folder { file_bytes_max: 100, all_bytes_max: 350, ..Folder::new(dir.to_owned()) }
+    Folder { file_bytes_max: 100, all_bytes_max: 350, ..Folder::new(dir.to_owned(), 0) }
 }
 
 /// A line of so many bytes, its end included, that begins with `name`.
@@ -114,4 +114,16 @@ fn a_time_of_no_age_has_a_day_all_the_same() {
     assert_eq!(day(0), "1970-01-01");
     assert_eq!(day(TODAY_MS), "2026-11-28");
     assert_eq!(day(u64::MAX), "9999-12-30");
+}
+
+#[test]
+fn nothing_is_written_into_what_the_log_has_reserved() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut folder = Folder { free_bytes_min: u64::MAX, ..folder(dir.path()) };
+    let error = folder.append(&line("a", 10), TODAY_MS).expect_err("it is refused");
+    assert_eq!(error.kind(), ErrorKind::StorageFull);
+    assert!(error.to_string().contains("store.free_reserve_bytes"), "{error}");
+    assert_eq!(sizes(dir.path()).iter().map(|(_, bytes)| bytes).sum::<usize>(), 0);
+    folder.free_bytes_min = 0;
+    folder.append(&line("b", 10), TODAY_MS).expect("written");
 }

@@ -72,7 +72,8 @@ pub(super) fn start(
 /// Where deliveries are noted, for `where`. It ends after the drain, with all of them written.
 fn receipts(shell: &Shell, tasks: &mut Tasks) -> Receipts {
     let (receipts, handed_in) = Receipts::queue();
-    let folder = Folder::new(shell.config.data_dir.join(receipts::DIR));
+    let dir = shell.config.data_dir.join(receipts::DIR);
+    let folder = Folder::new(dir, shell.config.store.free_reserve_bytes);
     let metrics = shell.metrics.clone();
     let miss = move |receipts| metrics.receipts_missed(receipts);
     tasks.spawn(Stage::Store, "receipts", |stop| receipts::keep(folder, handed_in, miss, stop));

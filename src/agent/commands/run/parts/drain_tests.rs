@@ -18,6 +18,8 @@ use crate::secret::Secret;
 use crate::tasks::Deadlines;
 
 const LONG: Duration = Duration::from_secs(60);
+/// Nor can there be one, so receipts go nowhere.
+const NO_FOLDER: &str = "/dev/null/home";
 
 fn shell(url: &str) -> Shell {
     let dir = tempfile::tempdir().expect("a folder");
@@ -25,12 +27,12 @@ fn shell(url: &str) -> Shell {
     let toml = format!("drain.requests_per_second_max = 1000\nprofiles.default.url = \"{url}\"\n");
     std::fs::write(&path, toml).expect("written");
     let flags = Flags { config: Some(path), ..Flags::default() };
-    let config = Config::load(&flags, &Surroundings::new(1000, [("HOME", "/nowhere")])).expect("is right");
+    let config = Config::load(&flags, &Surroundings::new(1000, [("HOME", NO_FOLDER)])).expect("is right");
     let facts = Facts {
         version: "1",
         instance: "i".to_owned(),
         guarantee: Guarantee { flushed: true, text: String::new() },
-        data_dir: "/nowhere".into(),
+        data_dir: NO_FOLDER.into(),
         free_reserve_bytes: 0,
         profiles: Vec::new(),
     };
