@@ -5,6 +5,7 @@ A script stands in for `revenium-agent` here; when one is to be started is that 
 """
 
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -59,6 +60,13 @@ class Installed:
         (records / "RECORD").write_text("revenium_middleware_anthropic/__init__.py,,\n../bin/revenium-agent,,\n")
         self.program.parent.rename(self._folder / "bin")
         self.program = self._folder / "bin/revenium-agent"
+
+    def is_editable(self) -> None:
+        """The records are in a folder of their own, as where the package is in its checkout."""
+        (self._folder / "site").mkdir()
+        (records,) = (self._folder / "lib").glob("*.dist-info")
+        records.rename(self._folder / "site" / records.name)
+        self.app.env["PYTHONPATH"] += os.pathsep + str(self._folder / "site")
 
     def says(self, *lines: str, **said: str) -> None:
         """What `start` says from now on, which until now it waits for."""
@@ -179,9 +187,9 @@ def test_when_starting_fails_the_reason_is_told_once(app: App, installed: Instal
 
 
 def test_a_program_that_cannot_run_is_told(app: App, installed: Installed) -> None:
-    installed.program.write_text("#!/nowhere\n")
+    installed.program.write_text("#!/dev/null/nowhere\n")
     (line,) = _lines(app.run("meter()\nassert revenium.flush()"))
-    assert "none was started (%s cannot be run: No such file or directory)" % installed.program in line
+    assert "none was started (%s cannot be run: Not a directory)" % installed.program in line
 
 
 # It looks for its program when the process may open no more files, and again when it may.
@@ -208,6 +216,13 @@ def test_a_program_that_cannot_be_looked_for_is_looked_for_again(app: App, insta
     installed.is_there()
     app.run(BARE + imported + AT_LIMIT, is_bare=True)
     assert len(installed.runs()) == 1
+
+
+def test_the_program_of_an_editable_install_is_found(app: App, installed: Installed) -> None:
+    installed.moves_to_where_pip_puts_it()
+    installed.is_editable()
+    installed.is_there()
+    app.run(BARE + "from revenium_middleware_anthropic import _start\nassert _start.find_program(), sys.path", is_bare=True)
 
 
 # By then it would have begun.

@@ -17,7 +17,7 @@ SIZE_MIN = 200
 
 MASK = "***"
 
-# Compiled when first used, by `re`, which keeps them: that takes as long as the rest of the import.
+# Compiled when first used: that takes as long as the rest of the import.
 _SECRETS = [
     # Keys and tokens that say what they are.
     r"\b(?:sk|rk|pk|rev|hak|ghp|gho|ghs|ghr|github_pat|glpat|xox[abprs]|npm|pypi|hf)[-_][A-Za-z0-9_\-]{12,}",
@@ -92,10 +92,14 @@ def _is_asked_for_all() -> bool:
 def masked(text: str) -> str:
     """The text without what looks like a credential."""
     for pattern in _SECRETS:
-        text = re.sub(pattern, MASK, text)
+        text = _compiled(pattern).sub(MASK, text)
     for pattern in _LABELLED:
-        text = re.sub(pattern, r"\1" + MASK, text)
+        text = _compiled(pattern).sub(r"\1" + MASK, text)
     return text
+
+
+# Not left to `re`, which forgets those of an application that has many.
+_compiled = functools.lru_cache(maxsize=None)(re.compile)
 
 
 def _size_max() -> int:

@@ -7,6 +7,7 @@ call waits for it. A wheel without the program, for other machines, starts nothi
 
 import json
 import os
+import sys
 import time
 from typing import IO, Any, Dict, List, Optional
 
@@ -172,14 +173,19 @@ def look_for_program() -> Optional[str]:
     beside = os.path.join(folder, "bin", PROGRAM)
     if _is_program(beside):
         return beside
-    try:
-        return _recorded(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return None  # As within a zip file: it was not installed by pip, and then there is none.
-    except UNKNOWN_FOR_NOW:
-        raise
-    except Exception:
-        return None  # Nor has pip written such records.
+    # Of an editable install they are not beside the package.
+    for place in dict.fromkeys([folder, *sys.path]):
+        try:
+            program = _recorded(place)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue  # As within a zip file: it was not installed by pip, and then there is none.
+        except UNKNOWN_FOR_NOW:
+            raise
+        except Exception:
+            continue  # Nor has pip written such records.
+        if program is not None:
+            return program
+    return None
 
 
 def _recorded(folder: str) -> Optional[str]:
