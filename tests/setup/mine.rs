@@ -89,9 +89,10 @@ impl Mine {
         }
     }
 
-    /// Returns once nothing runs any more.
+    /// Returns once nothing runs any more, nor listens: a process that is killed has no program before its files close.
     pub(crate) fn wait_ended(&self) {
         until("the agent ends", || self.running(), Vec::is_empty);
+        until("nobody listens", || UnixStream::connect(self.socket()).is_ok(), |listens| !listens);
     }
 
     pub(crate) fn status(&self) -> Value {

@@ -47,8 +47,12 @@ impl Device {
     }
 
     /// What a person does about that. Nobody may have a file of it open.
-    pub(crate) fn mend(&self) {
+    pub(crate) fn mend(&mut self) {
         run(Command::new("umount").arg(&self.at), &[0]);
+        // On another device: a machine or a service that another test starts may have seen this mount, and keep it.
+        let copy = self.image.with_extension("copy");
+        run(Command::new("cp").arg("--sparse=always").args([&self.image, &copy]), &[0]);
+        self.image = copy;
         // 1: it was mended.
         run(Command::new("fsck.ext4").args(["-f", "-y"]).arg(&self.image), &[0, 1]);
         self.attach();

@@ -46,11 +46,11 @@ mod place;
 #[path = "../crash/producer.rs"]
 #[allow(dead_code, reason = "the crash test has more sorts of senders")]
 mod producer;
-#[path = "../power/sick.rs"]
-mod sick;
 #[path = "../gateway/provider.rs"]
 #[allow(dead_code, reason = "the gateway's tests use all of it")]
 mod provider;
+#[path = "../power/sick.rs"]
+mod sick;
 #[path = "../crash/stage.rs"]
 #[allow(dead_code, reason = "the crash test kills the agent, too")]
 mod stage;

@@ -12,7 +12,7 @@ use crate::support::until;
 #[test]
 fn a_file_system_that_the_kernel_makes_read_only_refuses_senders_and_is_delivered_from() {
     let mut scene = Scene::new();
-    let Some(device) = Device::mount(&scene.home.path("image"), &scene.home.path("data")) else { return };
+    let Some(mut device) = Device::mount(&scene.home.path("image"), &scene.home.path("data")) else { return };
     let agent = scene.home.start();
     let waiting = scene.store(60);
     device.fail();
