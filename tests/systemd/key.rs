@@ -51,6 +51,9 @@ fn a_credential_changes_with_a_restart_by_hand_or_by_the_path_unit_and_with_noth
             if times < 6 { "rev mk" } else { KEY },
         );
         until("the new key is refused", refused, |count| *count >= times);
+        // systemd looks at the path again a moment after that.
+        let watched = || machine.run("systemctl show -P SubState revenium-agent-key.path");
+        until("the path is watched", watched, |state| state.trim() == "waiting");
     }
     assert_eq!((machine.show("MainPID"), used(&machine).ends_with(new)), (pid, true));
     machine.write(SOURCE, "0600", KEY);
