@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::recover::Hole;
@@ -44,7 +45,11 @@ impl Maintainer {
             if self.shared.followed.lock().ready {
                 self.tidy();
             }
-            drop(self.shared.space.wait(LOOK_EVERY, |s| std::mem::take(&mut s.wake_maintainer)));
+            // Each try on a disk that fails seals a file, whose successor would wake us at once.
+            let is_refused = self.shared.is_refused.load(Ordering::Acquire) && !self.shared.is_closing();
+            drop(
+                self.shared.space.wait(LOOK_EVERY, |s| std::mem::take(&mut s.wake_maintainer) && !is_refused),
+            );
         }
         if self.shared.followed.lock().ready {
             self.heed_damage();

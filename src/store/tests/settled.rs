@@ -90,3 +90,37 @@ fn no_more_is_given_out_than_may_wait_for_a_disk_to_settle_it() {
     assert!(store.wait_settled(LONG));
     assert_eq!(store.stats().lanes[0].ledger.delivered, 30);
 }
+
+/// More notes than a commit takes are due at once, but not those that a failed one gave back; and the maintainer, whose
+/// own commits fail as well, is not woken by what comes of that.
+#[test]
+fn a_disk_that_fails_every_flush_is_not_asked_in_a_loop() {
+    const RECORDS: usize = 5000;
+    const ERRORS: u64 = 40;
+    /// Several times more than there are.
+    const EACH_AT_LEAST: Duration = Duration::from_millis(3);
+    let dir = fast_dir();
+    let disk = Arc::<CrashDisk>::default();
+    let options =
+        Options { settle_within: Duration::from_millis(100), ..small(dir.path(), Some(disk.clone())) };
+    let store = Store::open(options).unwrap();
+    assert!(store.wait_ready(LONG));
+    for first in (0..RECORDS).step_by(20) {
+        append(&store, (first..first + 20).map(|i| record(0, &format!("k{i}"), "body")).collect()).unwrap();
+    }
+    assert!(store.wait_settled(LONG));
+    let claimed = store.claim(&lane(0), End::Oldest, RECORDS, 0).unwrap();
+    assert_eq!(claimed.len(), RECORDS);
+    disk.fail_flushes(u32::MAX);
+    let (before, began) = (store.stats().disk_errors, Instant::now());
+    claimed.iter().for_each(|r| store.settle(r.seq, Settlement::Delivered));
+    while store.stats().disk_errors < before + ERRORS {
+        assert!(began.elapsed() < LONG, "{} errors", store.stats().disk_errors);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let errors = u32::try_from(store.stats().disk_errors - before).unwrap();
+    assert!(began.elapsed() >= EACH_AT_LEAST * errors, "{errors} errors in {:?}", began.elapsed());
+    disk.fail_flushes(0);
+    assert!(store.wait_settled(LONG));
+    assert_eq!(store.stats().lanes[0].ledger.delivered, RECORDS as u64);
+}
