@@ -16,6 +16,7 @@ use tracing::debug;
 
 use super::handler::Desk;
 use super::settings::Limits;
+use super::turn::Turns;
 use crate::tasks::Stop;
 use crate::web::{Place, until_ended};
 
@@ -23,7 +24,7 @@ use crate::web::{Place, until_ended};
 pub(super) async fn serve(desk: Arc<Desk>, stream: TcpStream, place: Place, stop: Stop) {
     // Pieces of an answer are small and waited for. Without it they come later, not wrong.
     let _ = stream.set_nodelay(true);
-    let limits = desk.settings().limits.clone();
+    let (limits, meter) = (desk.settings().limits.clone(), desk.meter().clone());
     let place = Arc::new(place);
     let (of_requests, stopping) = (place.clone(), stop.clone());
     let service = service_fn(move |request: Request<Incoming>| {
@@ -38,9 +39,11 @@ pub(super) async fn serve(desk: Arc<Desk>, stream: TcpStream, place: Place, stop
         }
     });
     let server = server(&limits);
-    let connection = server.serve_connection(TokioIo::new(stream), service);
+    let connection = Turns::new(server.serve_connection(TokioIo::new(stream), service), meter);
     let linger = limits.stop_linger;
-    let ended = until_ended(connection, &place, stop, linger, |connection| connection.graceful_shutdown());
+    let ended = until_ended(connection, &place, stop, linger, |connection| {
+        connection.get_mut().connection().graceful_shutdown();
+    });
     if let Some(Err(error)) = ended.await {
         debug!(%error, "a connection broke off");
     }

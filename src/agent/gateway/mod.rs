@@ -31,6 +31,7 @@ mod seen;
 mod serve;
 mod settings;
 mod tap;
+mod turn;
 mod watch;
 
 pub use provider::{Provider, ProviderError, Way};

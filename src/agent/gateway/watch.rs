@@ -48,7 +48,7 @@ impl Watch {
             self.exchange = None;
         }
         if let Some(exchange) = self.exchange.take() {
-            self.meter.finish(Finished::Call(exchange, ended));
+            self.meter.ended(exchange, ended);
         }
     }
 
