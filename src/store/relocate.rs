@@ -217,6 +217,8 @@ fn note_lost(shared: &Shared, at: Pos, lost: Vec<(LaneName, u64)>) {
         offset = at.offset,
         "records are lost to damage"
     );
+    // Nobody is to meet the damage again, and look for all that lay there, before the index knows.
+    lock(&shared.claims).extend(lost.iter().map(|(lane, seq)| (*seq, lane.clone())));
     shared.note(lost.into_iter().map(|(lane, seq)| Pending::Gone(Gone::Lost, lane, seq)));
 }
 

@@ -31,7 +31,7 @@ const COMPLAINTS_SHOWN: usize = 12;
 const SAMPLE: usize = 120;
 const SAMPLE_OF_LARGE: usize = 16;
 /// One chunk in so many is damaged at a time, where several are.
-const APART: usize = 8;
+const APART: usize = 4;
 const TOLD_EACH: usize = 500;
 
 /// Runs a sample of the cases; an odd step takes both, with the index and without.
@@ -91,13 +91,14 @@ impl Run<'_> {
             let Some((damage, without_index)) = self.taken.get(n) else { return };
             if let Err(complaint) = self.specimen.stand(damage, *without_index) {
                 let complaint = format!("{damage:?}, without index: {without_index}: {complaint}");
+                // Past the harness, which would hold it back to the end.
+                let _ = writeln!(io::stderr(), "{}: {complaint}", self.what);
                 self.complaints.lock().unwrap().push(complaint);
             }
             if (n + 1).is_multiple_of(TOLD_EACH) {
                 let (all, took) = (self.taken.len(), began.elapsed());
                 let each = took / u32::try_from(n + 1).unwrap();
                 let bad = self.complaints.lock().unwrap().len();
-                // Past the harness, which would hold it back to the end.
                 let _ = writeln!(
                     io::stderr(),
                     "{}: {} of {all} in {took:.0?}, {each:.0?} a case, {bad} complaints",
