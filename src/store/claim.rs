@@ -88,9 +88,10 @@ pub(crate) fn claim(
         let chosen: Vec<Chosen> = with_index(shared, |index| {
             let mut claims = lock(&shared.claims);
             let mut cursors = lock(&shared.cursors);
+            let losses = lock(&shared.losses);
             let from = cursors.get(&name).filter(|c| c.set_at.elapsed() < CURSOR_AGE_MAX).copied();
             let place = (end, from.map_or(0, |c| c.base));
-            let is_free = |seq| !claims.contains_key(&seq);
+            let is_free = |seq| !claims.contains_key(&seq) && !losses.contains(&seq);
             let (chosen, base) = index.choose(&name, place, records_max, now_ms, is_free)?;
             if end == End::Oldest {
                 let set_at = from.map_or_else(Instant::now, |c| c.set_at);

@@ -319,9 +319,12 @@ fn counted_before(note: &Note) -> u64 {
 /// Tells the others what the index knows now.
 fn publish(shared: &Shared, index: &Index, ended: &Ended) -> Result<(), Doubt> {
     let mut claims = lock(&shared.claims);
+    let mut losses = lock(&shared.losses);
     for seq in ended {
         claims.remove(seq);
+        losses.remove(seq);
     }
+    drop(losses);
     if ended.iter().any(|seq| index.delay(*seq).is_some()) {
         lock(&shared.cursors).clear();
     }

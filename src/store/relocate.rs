@@ -207,9 +207,14 @@ pub(crate) fn lose_within(
     Some(())
 }
 
-fn note_lost(shared: &Shared, at: Pos, lost: Vec<(LaneName, u64)>) {
+/// Notes what is lost and was not noted yet; whether that was anything.
+fn note_lost(shared: &Shared, at: Pos, mut lost: Vec<(LaneName, u64)>) -> bool {
+    {
+        let mut losses = lock(&shared.losses);
+        lost.retain(|(_, seq)| losses.insert(*seq));
+    }
     if lost.is_empty() {
-        return;
+        return false;
     }
     tracing::error!(
         records = lost.len(),
@@ -217,9 +222,8 @@ fn note_lost(shared: &Shared, at: Pos, lost: Vec<(LaneName, u64)>) {
         offset = at.offset,
         "records are lost to damage"
     );
-    // Nobody is to meet the damage again, and look for all that lay there, before the index knows.
-    lock(&shared.claims).extend(lost.iter().map(|(lane, seq)| (*seq, lane.clone())));
     shared.note(lost.into_iter().map(|(lane, seq)| Pending::Gone(Gone::Lost, lane, seq)));
+    true
 }
 
 /// The chunk at `at` cannot be read any more: its survivors are lost, its bytes are kept. Bodies say nothing
@@ -240,8 +244,7 @@ pub(crate) fn lose(shared: &Shared, at: Pos) {
         }
         guard.as_ref().and_then(|index| index.records_where(|place| place == at).ok()).unwrap_or_default()
     };
-    let wakes = is_new || !lost.is_empty();
-    note_lost(shared, at, lost);
+    let wakes = note_lost(shared, at, lost) || is_new;
     let step = listed.map(|listed| scan::step(&listed.segment, at.offset, listed.until, None));
     if !matches!(step, Some(Ok(Step::Chunk(..)))) {
         shared.is_damaged.store(true, Ordering::Release);

@@ -8,7 +8,7 @@
 //!
 //! Locks are held for a few lines, in the order `index`, `claims`, `cursors`, then any one of the others.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
@@ -43,6 +43,9 @@ pub(crate) struct Shared {
     pub(crate) followed: Watched<Followed>,
     /// Records given out, and those whose end is on its way to the index.
     pub(crate) claims: Mutex<HashMap<u64, LaneName>>,
+    /// Records and dead letters whose loss is noted and on its way to the index: nobody is to meet the damage again, and
+    /// look for all that lay there. As many as there are such notes.
+    pub(crate) losses: Mutex<HashSet<u64>>,
     /// Per lane; cleared whenever a claim is given back.
     pub(crate) cursors: Mutex<HashMap<LaneName, Cursor>>,
     pub(crate) states: Mutex<BTreeMap<String, Vec<u8>>>,
@@ -240,6 +243,7 @@ impl Shared {
             index: Mutex::new(None),
             followed: Watched::new(Followed::default()),
             claims: Mutex::new(HashMap::new()),
+            losses: Mutex::new(HashSet::new()),
             cursors: Mutex::new(HashMap::new()),
             states: Mutex::new(BTreeMap::new()),
             space: Watched::new(Space::default()),

@@ -479,6 +479,7 @@ fn cut_words(mut note: DeadNote) -> DeadNote {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::schema::lane_name;
     use crate::shared::{Job, JobChunk, Submission};
     use crate::types::End;
     use tokio::sync::oneshot;
@@ -584,5 +585,74 @@ mod tests {
         store.settle(seq, Settlement::Delivered);
         assert!(store.wait_settled(long));
         assert_eq!(store.lanes()[0].ledger.delivered, 1);
+    }
+
+    /// A disk that takes nothing for the log while it is shut.
+    #[derive(Default)]
+    struct Gate(std::sync::Mutex<()>);
+
+    impl crate::Tap for Gate {
+        fn write(&self, path: &std::path::Path, _: u64, _: &[u8]) -> std::io::Result<()> {
+            if path.extension().is_some_and(|extension| extension == "log") {
+                drop(lock(&self.0));
+            }
+            Ok(())
+        }
+
+        fn flush(&self, _: &std::path::Path) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        fn flushed(&self, _: &std::path::Path) {}
+        fn renamed(&self, _: &std::path::Path, _: &std::path::Path) {}
+    }
+
+    #[test]
+    fn what_damage_took_is_noted_once_whoever_meets_it() {
+        let gate = Arc::<Gate>::default();
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            segment_bytes: 64 << 10,
+            record_bytes_max: 2 << 10,
+            free_reserve_bytes: 0,
+            tap: Some(gate.clone()),
+            ..Options::new(dir.path())
+        };
+        let store = Store::open(options).unwrap();
+        let shared = &store.inner.shared;
+        let lane = |profile: &str| Lane { profile: profile.into(), route: 0 };
+        let record = |n: u64, profile: &str| NewRecord {
+            lane: lane(profile),
+            key: format!("k{n}").into(),
+            number: None,
+            key_is_identity: false,
+            fingerprint: n,
+            received_at_ms: 1,
+            body: "b".into(),
+            dead: None,
+            replaces: None,
+            is_part: false,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(store.append(vec![record(1, "a"), record(2, "a"), record(3, "b")])).unwrap();
+        assert!(store.wait_settled(Duration::from_secs(20)));
+        let at = lock(&shared.index).as_ref().unwrap().place_of(&lane_name(&lane("a")), 1).unwrap().unwrap();
+        let path = shared.listed(at.ordinal).unwrap().segment.file.path().to_path_buf();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[usize::try_from(at.offset).unwrap() + 20] ^= 0x10;
+        std::fs::write(&path, bytes).unwrap();
+        let shut = lock(&gate.0);
+        for profile in ["a", "b", "a"] {
+            assert!(store.claim(&lane(profile), End::Oldest, 1, 1).unwrap().is_empty());
+            assert_eq!(shared.inbox.lock().notes_waiting(), 3, "after a claim of {profile}");
+        }
+        assert_eq!(store.lanes().iter().map(|lane| lane.claimed).sum::<u64>(), 1, "who met it first has it");
+        drop(shut);
+        assert!(store.wait_settled(Duration::from_secs(20)));
+        assert_eq!(
+            store.lanes().iter().map(|lane| (lane.claimed, lane.ledger.lost)).collect::<Vec<_>>(),
+            [(0, 2), (0, 1)]
+        );
+        assert!(lock(&shared.losses).is_empty());
     }
 }
