@@ -24,7 +24,7 @@ use crate::web::{Place, until_ended};
 pub(super) async fn serve(desk: Arc<Desk>, stream: TcpStream, place: Place, stop: Stop) {
     // Pieces of an answer are small and waited for. Without it they come later, not wrong.
     let _ = stream.set_nodelay(true);
-    let (limits, meter) = (desk.settings().limits.clone(), desk.meter().clone());
+    let limits = desk.settings().limits.clone();
     let place = Arc::new(place);
     let (of_requests, stopping) = (place.clone(), stop.clone());
     let service = service_fn(move |request: Request<Incoming>| {
@@ -39,7 +39,7 @@ pub(super) async fn serve(desk: Arc<Desk>, stream: TcpStream, place: Place, stop
         }
     });
     let server = server(&limits);
-    let connection = Turns::new(server.serve_connection(TokioIo::new(stream), service), meter);
+    let connection = Turns::new(server.serve_connection(TokioIo::new(stream), service));
     let linger = limits.stop_linger;
     let ended = until_ended(connection, &place, stop, linger, |connection| {
         connection.get_mut().connection().graceful_shutdown();

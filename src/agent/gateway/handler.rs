@@ -44,11 +44,6 @@ impl Desk {
         &self.settings
     }
 
-    /// What meters the calls.
-    pub(super) fn meter(&self) -> &Arc<Meter> {
-        &self.meter
-    }
-
     /// Answers one request. Dropped before it returns, the provider's answer is given up.
     pub(super) async fn answer(&self, request: Request<Incoming>, busy: Busy) -> Response<Download> {
         match self.pass_on(request, busy).await {

@@ -1,7 +1,7 @@
 //! From calls that have ended to events, beside the answers.
 //!
-//! A call's event is made and emitted right after its answer: by its connection once it has written (see [`turn`]),
-//! else by one loop. It is made here and not by the agent, because what a call cost is settled by whoever saw it: an
+//! A call's event is made and emitted right after its answer: by its connection after the turn that it ends in
+//! (see [`super::turn`]), else by one loop. It is made here and not by the agent, because what a call cost is settled by whoever saw it: an
 //! agent of any release takes a plain event, and a resend has the same bytes.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ use super::fetched::{self, Fetched, Piece};
 use super::seen::Seen;
 use super::settings::Settings;
 use super::watch::Watch;
-use super::{CameTo, Counter, turn};
+use super::{CameTo, Counter};
 use crate::intake::{Bucket, unix_ms};
 use crate::tasks::Group;
 
@@ -93,13 +93,6 @@ pub(super) fn new(
 }
 
 impl Meter {
-    /// A call has ended. Returns at once: it is metered after its connection's turn, or beside it.
-    pub(super) fn ended(&self, exchange: Box<Exchange>, how: Ended) {
-        if let Err((exchange, how)) = turn::keep(exchange, how) {
-            self.finish(Finished::Call(exchange, how));
-        }
-    }
-
     /// Meters a call here and now.
     pub(super) fn call(&self, exchange: Exchange, how: Ended) {
         self.books.call(exchange, how);

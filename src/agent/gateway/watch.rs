@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::exchange::Exchange;
 use super::meter::{Finished, Meter, Rest};
+use super::turn;
 
 /// Tells the meter of one exchange.
 pub(super) struct Watch {
@@ -48,7 +49,7 @@ impl Watch {
             self.exchange = None;
         }
         if let Some(exchange) = self.exchange.take() {
-            self.meter.ended(exchange, ended);
+            turn::ended(exchange, ended, &self.meter);
         }
     }
 

@@ -42,14 +42,17 @@ fn call(dir: &std::path::Path) -> (Watch, Arc<Meter>, Follower, Arc<Counts>) {
 #[tokio::test]
 async fn a_call_is_metered_by_its_connection_after_the_turn_that_it_ends_in() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (mut watch, meter, _follower, counts) = call(dir.path());
+    let (mut watch, _meter, _follower, counts) = call(dir.path());
     let within = counts.clone();
+    // It ends its call in its first turn and goes on, as a connection that is kept does.
     let connection = poll_fn(move |_| {
         watch.end(Ended::Complete);
-        // What the connection writes, it writes now.
-        Poll::Ready(within.0.lock().expect("whole").len())
+        assert!(within.0.lock().expect("whole").is_empty(), "it was metered before its answer was written");
+        Poll::<()>::Pending
     });
-    assert_eq!(Turns::new(connection, meter).await, 0, "it was metered before its answer was written");
+    let mut turns = Turns::new(connection);
+    let is_pending = poll_fn(|cx| Poll::Ready(Pin::new(&mut turns).poll(cx).is_pending())).await;
+    assert!(is_pending);
     assert!(matches!(counts.0.lock().expect("whole")[..], [CameTo::Metered]));
 }
 
@@ -59,6 +62,20 @@ async fn a_call_that_ends_in_no_turn_is_metered_by_the_loop() {
     let (watch, meter, follower, counts) = call(dir.path());
     drop((watch, meter));
     assert!(counts.0.lock().expect("whole").is_empty(), "it was metered by whoever dropped it");
+    follower.follow().await;
+    assert!(matches!(counts.0.lock().expect("whole")[..], [CameTo::Metered]));
+}
+
+#[tokio::test]
+async fn a_call_whose_turn_a_bug_ends_is_metered_by_the_loop() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut watch, meter, follower, counts) = call(dir.path());
+    let turns = Turns::new(poll_fn(move |_| -> Poll<()> {
+        watch.end(Ended::Complete);
+        panic!("as if by a bug")
+    }));
+    assert!(tokio::spawn(turns).await.is_err_and(|error| error.is_panic()));
+    drop(meter);
     follower.follow().await;
     assert!(matches!(counts.0.lock().expect("whole")[..], [CameTo::Metered]));
 }
