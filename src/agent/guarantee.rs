@@ -20,38 +20,79 @@ pub struct Guarantee {
 
 /// The network file system that `path` is, or will be, on.
 pub(crate) fn network(path: &Path) -> io::Result<Option<&'static str>> {
-    let magic = magic(path)?;
-    let is_it = |(number, _, below): &&(u32, &str, Below)| *number == magic && matches!(below, Network);
-    Ok(FILE_SYSTEMS.iter().find(is_it).map(|(_, name, _)| *name))
+    let Mount { magic, program } = Mount::of(path)?;
+    let known = known(magic, program);
+    Ok(known.filter(|(_, below)| matches!(below, Network)).map(|(name, _)| name))
 }
 
-fn magic(path: &Path) -> io::Result<u32> {
-    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    let magic = rustix::fs::statfs(existing)?.f_type;
-    // File system magics have 32 bits, whatever the width and sign of the field.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    Ok(magic as u32)
+/// What the kernel says of a file system.
+struct Mount {
+    /// Its number (statfs(2)).
+    magic: u32,
+    /// What serves it from over the network, if a process does.
+    program: Option<&'static str>,
+}
+
+impl Mount {
+    /// That of `path`, or of the nearest folder above it that there is.
+    fn of(path: &Path) -> io::Result<Self> {
+        let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let magic = rustix::fs::statfs(existing)?.f_type;
+        // File system magics have 32 bits, whatever the width and sign of the field.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let magic = magic as u32;
+        if magic != FUSE {
+            return Ok(Self { magic, program: None });
+        }
+        // A name is nice to have, and no reason to fail: what cannot be read says nothing.
+        let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+        let device = rustix::fs::stat(existing).map(|stat| stat.st_dev);
+        Ok(Self {
+            magic,
+            program: device.ok().and_then(|device| program(&String::from_utf8_lossy(&mounts), device)),
+        })
+    }
+}
+
+/// Which of [`OVER_THE_NETWORK`] serves the device, by the lines of proc_pid_mountinfo(5).
+fn program(mounts: &str, device: u64) -> Option<&'static str> {
+    let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let mut of_device = mounts.lines().filter(|line| line.split(' ').nth(2) == Some(&device));
+    let (kind, source) = of_device.find_map(|line| line.split_once(" - ")?.1.split_once(' '))?;
+    let source = source.split(' ').next().unwrap_or_default();
+    // Some have the plain kind, and their name or their URL for a source.
+    let name = match kind.strip_prefix("fuse.") {
+        Some(name) => name,
+        None if source.starts_with("http://") || source.starts_with("https://") => "davfs",
+        None => source,
+    };
+    OVER_THE_NETWORK.into_iter().find(|known| *known == name)
+}
+
+/// The name of a file system, and what lies below it.
+fn known(magic: u32, program: Option<&'static str>) -> Option<(&'static str, Below)> {
+    let of_number = || {
+        FILE_SYSTEMS.into_iter().find(|(number, ..)| *number == magic).map(|(_, name, below)| (name, below))
+    };
+    program.map(|name| (name, Network)).or_else(of_number)
 }
 
 impl Guarantee {
     /// That of the file system that `path` is, or will be, on.
     pub fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self::of_magic(magic(path)?))
+        Ok(Self::of_mount(&Mount::of(path)?))
     }
 
-    /// That of the file system with the number `magic` (statfs(2)). Pure.
-    fn of_magic(magic: u32) -> Self {
-        let known = FILE_SYSTEMS.iter().find(|(number, ..)| *number == magic);
-        match known {
-            Some((_, name, Device)) => {
-                Self { flushed: true, text: format!("flushed to the device ({name})") }
-            }
-            Some((_, name, weakness)) => {
+    /// Pure.
+    fn of_mount(mount: &Mount) -> Self {
+        match known(mount.magic, mount.program) {
+            Some((name, Device)) => Self { flushed: true, text: format!("flushed to the device ({name})") },
+            Some((name, weakness)) => {
                 Self { flushed: false, text: format!("weaker: {name} {}", weakness.words()) }
             }
             None => Self {
                 flushed: false,
-                text: format!("weaker: file system {magic:#010x} is not known to flush to a device"),
+                text: format!("weaker: file system {:#010x} is not known to flush to a device", mount.magic),
             },
         }
     }
@@ -59,6 +100,7 @@ impl Guarantee {
 
 use Below::{Container, Daemon, Device, Memory, Network};
 
+#[derive(Clone, Copy)]
 enum Below {
     Device,
     Memory,
@@ -68,7 +110,7 @@ enum Below {
 }
 
 impl Below {
-    fn words(&self) -> &'static str {
+    fn words(self) -> &'static str {
         match self {
             Device => "flushes to the device",
             Memory => "is memory: events are lost when the machine stops",
@@ -78,6 +120,29 @@ impl Below {
         }
     }
 }
+
+/// File systems that a process serves have one number.
+const FUSE: u32 = 0x6573_5546;
+
+/// Programs that serve what lies elsewhere, by the names that they mount with.
+const OVER_THE_NETWORK: [&str; 16] = [
+    "sshfs",
+    "s3fs",
+    "rclone",
+    "glusterfs",
+    "juicefs",
+    "gcsfuse",
+    "ceph-fuse",
+    "mountpoint-s3",
+    "blobfuse2",
+    "davfs",
+    "curlftpfs",
+    "smbnetfs",
+    "gvfsd-fuse",
+    "geesefs",
+    "ossfs",
+    "mfs",
+];
 
 /// Numbers from linux/magic.h and the file systems' own headers.
 const FILE_SYSTEMS: [(u32, &str, Below); 21] = [
@@ -100,7 +165,7 @@ const FILE_SYSTEMS: [(u32, &str, Below); 21] = [
     (0x0bd0_0bd0, "lustre", Network),
     (0x4750_4653, "gpfs", Network),
     (0x0102_1997, "9p", Daemon),
-    (0x6573_5546, "fuse", Daemon),
+    (FUSE, "fuse", Daemon),
     (0x786f_4256, "vboxsf", Daemon),
 ];
 
@@ -134,8 +199,26 @@ mod tests {
             ),
             (1, false, "weaker: file system 0x00000001 is not known to flush to a device"),
         ] {
-            assert_eq!(Guarantee::of_magic(magic), Guarantee { flushed, text: text.to_owned() });
+            let mount = Mount { magic, program: None };
+            assert_eq!(Guarantee::of_mount(&mount), Guarantee { flushed, text: text.to_owned() });
         }
+    }
+
+    #[test]
+    fn what_a_process_serves_from_over_the_network_is_told_by_its_name() {
+        let mounts = "24 1 254:0 / / rw - ext4 /dev/vda rw\n\
+            90 24 0:44 / /home/a/My\\040Files rw,nosuid shared:9 - fuse.sshfs a@host:/ rw,user_id=0\n\
+            91 24 0:45 / /mnt/b rw - fuse.gocryptfs /b rw\n\
+            92 24 0:46 / /mnt/c rw - fuse /dev/fuse rw\n\
+            93 24 0:47 / /mnt/d rw - fuse mountpoint-s3 rw\n\
+            94 24 0:48 / /mnt/e rw - fuse https://dav.example.com/a rw\n\
+            95 24 0:49 / /mnt/f rw - fuse.ceph-fuse ceph-fuse rw\n";
+        let of = |minor| program(mounts, rustix::fs::makedev(0, minor));
+        let expected =
+            [Some("sshfs"), None, None, Some("mountpoint-s3"), Some("davfs"), Some("ceph-fuse"), None];
+        assert_eq!([44, 45, 46, 47, 48, 49, 50].map(of), expected);
+        let guarantee = Guarantee::of_mount(&Mount { magic: FUSE, program: of(44) });
+        assert!(guarantee.text.starts_with("weaker: sshfs is on the network"), "{guarantee:?}");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Disks and upstreams that are sick for a while, under the running agent: what it says meanwhile, what
 //! it goes on with, and that nothing acknowledged is lost, doubled or altered once they are well.
 //!
-//! `failing` has a file system of our own that fails on demand; `readonly` and `frozen` a real one on a
-//! loop device, which takes root, and are skipped elsewhere; `cut` an upstream whose answers end at any byte.
-//! Who sends, and who judges it afterwards, is the crash test's.
+//! `failing` has a file system of our own that fails on demand, `far` one that says it is on the network; `readonly`
+//! and `frozen` have a real one on a loop device, which takes root, and are skipped elsewhere; `cut` has an upstream
+//! whose answers end at any byte. Who sends, and who judges it afterwards, is the crash test's.
 
 mod cut;
 mod device;
 mod failing;
+mod far;
 mod frozen;
 mod gate;
 mod readonly;

@@ -1,0 +1,16 @@
+//! A file system that a process serves from over the network.
+
+use std::fs;
+
+use crate::mount::Mount;
+use crate::support::Home;
+
+#[test]
+fn what_a_process_serves_from_over_the_network_is_recognised() {
+    let home = Home::new();
+    fs::create_dir(home.path("data")).expect("made");
+    let _mount = Mount::served_by("sshfs", &home.path("data"));
+    let told = home.run(&["check"]);
+    let expected = "durability: weaker: sshfs is on the network: its server decides what a flush is worth";
+    assert!(told.stdout.contains(expected), "{}{}", told.stdout, told.stderr);
+}
