@@ -19,6 +19,7 @@ mod progress;
 mod relay;
 mod relay_letters;
 mod relay_lines;
+mod rollback;
 mod send;
 mod spool;
 mod spool_kill;
