@@ -4,12 +4,15 @@
 //! may quote what they send. Colours only on a terminal, and never with `NO_COLOR` set. Lines go above the
 //! bar that a long start shows there.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
 #[cfg(test)]
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Subscriber, error, warn};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
@@ -20,10 +23,30 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::{LogFormat, LogLevel, LoggingConfig};
 use crate::progress::line;
 
-/// Starts logging, once per process.
+/// Starts logging, once per process. A panic is a line like any other from then on.
 pub fn init(config: LoggingConfig) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing::subscriber::set_global_default(subscriber(config, colours, || line::Above))
+    tracing::subscriber::set_global_default(subscriber(config, colours, || line::Above))?;
+    panic::set_hook(Box::new(tell));
+    Ok(())
+}
+
+/// Says that a thread panicked. sled does where its disk fails: that is caught, and the index made anew.
+fn tell(panic: &PanicHookInfo<'_>) {
+    let text = panic.payload().downcast_ref::<String>().map(String::as_str);
+    let why = text.or_else(|| panic.payload().downcast_ref::<&str>().copied());
+    let at = panic.location().map(tracing::field::display);
+    if panic.location().is_some_and(|at| is_sleds(at.file())) {
+        return warn!(at, why, "sled gave up");
+    }
+    let backtrace = Backtrace::capture();
+    let backtrace =
+        (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(backtrace));
+    error!(thread = thread::current().name(), at, why, backtrace, "panicked");
+}
+
+fn is_sleds(file: &str) -> bool {
+    file.split(['/', '\\']).any(|part| part == "sled" || part.starts_with("sled-"))
 }
 
 /// What turns events into lines on `writer`.
@@ -129,7 +152,7 @@ fn capture_as<T>(config: LoggingConfig, work: impl FnOnce() -> T) -> (String, T)
 
 #[cfg(test)]
 mod tests {
-    use tracing::{debug, error, info, trace, warn};
+    use tracing::{debug, info, trace};
 
     use super::*;
 
@@ -144,6 +167,20 @@ mod tests {
             info!(target: "hyper::proto", "quotes what was sent");
         };
         capture_as(LoggingConfig { level, format }, log).0
+    }
+
+    #[test]
+    fn a_panic_is_a_line_and_sled_s_is_no_error() {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(tell));
+        let config = LoggingConfig { level: LogLevel::Error, format: LogFormat::Json };
+        let (text, _) = capture_as(config, || panic::catch_unwind(|| panic!("index {} of 3", 7)));
+        panic::set_hook(before);
+        let line: serde_json::Value = serde_json::from_str(&text).expect("one line of JSON");
+        assert_eq!((&line["message"], &line["why"]), (&"panicked".into(), &"index 7 of 3".into()));
+        assert!(line["at"].as_str().is_some_and(|at| at.contains("logging.rs:")), "{line}");
+        assert!(is_sleds("/home/a/.cargo/registry/src/x/sled-0.34.7/src/pagecache/logger.rs"));
+        assert!(!is_sleds("src/store/index/mod.rs"));
     }
 
     #[test]
