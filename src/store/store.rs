@@ -79,7 +79,8 @@ impl Store {
             s.prepared = found.prepared.into();
             s.highest_ordinal = found.highest_ordinal;
         });
-        shared.is_damaged.store(!found.table.vanished.is_empty(), Ordering::Release);
+        let is_damaged = !found.table.vanished.is_empty() || !found.holes.is_empty();
+        shared.is_damaged.store(is_damaged, Ordering::Release);
         *lock(&shared.table) = found.table;
         *lock(&shared.states) = found.states;
         let (end, chain) = found.tail;

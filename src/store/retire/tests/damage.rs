@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use revenium_migrations::log_v1::ChunkKind;
 
@@ -109,6 +110,21 @@ fn ends_at_the_beginning_of_the_log_are_said_again() {
     world.damage(&hit);
     world.heed_damage();
     world.reopen(None, Index::Lost);
+}
+
+/// Who waits for it does not go on before anybody has looked at what was found.
+#[test]
+fn ends_that_damage_took_are_waited_for_from_the_opening_on() {
+    let mut world = World::new(0);
+    world.append(0, 2);
+    world.settle(0, End::Oldest, 2, &DELIVERED);
+    world.append(1, 1);
+    let hit = world.spent(1, ChunkKind::Notes);
+    world.damage(&hit);
+    let is_said = |world: &World| world.open.as_ref().unwrap().0.wait_restated(Duration::ZERO);
+    assert!(!is_said(&world), "nobody has said them again");
+    world.heed_damage();
+    assert!(is_said(&world));
 }
 
 /// No chunk lies behind the hole whose link would tell what is missing.

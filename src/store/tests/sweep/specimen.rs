@@ -197,6 +197,10 @@ impl Specimen {
             return Err(format!("the books balance without {missing:?}: {books:#?}"));
         }
         goes_on(&store, &self.bodies)?;
+        // A store that closes waits for that, too, but not for as long as a loaded machine may take.
+        if !store.wait_restated(LONG) {
+            return Err("what damage took is not said again".into());
+        }
         store.close();
         drop(store);
         let books = Books::of_log(dir, None).map_err(|e| format!("the books cannot be read: {e}"))?;
