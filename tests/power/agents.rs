@@ -35,7 +35,7 @@ fn what_an_agent_acknowledged_is_billed_once_however_often_the_power_goes() {
     let home = Home::new();
     fs::create_dir(home.path("data")).expect("made");
     // Goes before the folder that it is mounted in.
-    let mount = Mount::new(&home.path("data"), Lie::None);
+    let mount = Mount::new(&home.path("data"), Lie::None, None);
     let sandbox = home.sandbox(&["--latency-ms", "20"]);
     // What was delivered before a cut could not be lost by it.
     home.deliver_to(&sandbox, "drain.in_flight_max = 4\n");

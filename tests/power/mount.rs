@@ -59,25 +59,16 @@ struct Armed {
 }
 
 impl Mount {
-    pub(crate) fn new(at: &Path, lie: Lie) -> Self {
-        Self::with(at, lie, Vec::new())
-    }
-
-    /// One that says that this program serves it.
-    #[allow(dead_code, reason = "only the test of sick disks names a program")]
-    pub(crate) fn served_by(program: &str, at: &Path) -> Self {
-        // Not by the option of that name, which `fuser` tells nobody where it mounts by itself.
-        Self::with(at, Lie::None, vec![MountOption::CUSTOM(format!("subtype={program}"))])
-    }
-
-    fn with(at: &Path, lie: Lie, mount_options: Vec<MountOption>) -> Self {
+    /// By this program, as it says, if one is named.
+    pub(crate) fn new(at: &Path, lie: Lie, program: Option<&str>) -> Self {
         let fuse = Path::new("/dev/fuse");
         assert!(fuse.exists(), "/dev/fuse is missing: load the module fuse, or give it to this container");
         let disk = Disk::new(lie);
         let state = State { disk, sick: None, armed: None, is_off: false, victim: None, struck: None };
         let state = Arc::new(Mutex::new(state));
         let mut config = Config::default();
-        config.mount_options = mount_options;
+        // Not by `Subtype`, which `fuser` tells nobody where it mounts by itself.
+        config.mount_options.extend(program.map(|name| MountOption::CUSTOM(format!("subtype={name}"))));
         let session = fuser::spawn_mount(Served(Arc::clone(&state)), at, &config);
         let session = session.unwrap_or_else(|error| {
             panic!("cannot mount a FUSE file system at {}, which takes root: {error}", at.display())

@@ -106,7 +106,7 @@ struct Store {
 impl Store {
     fn new(number: u64, lie: Lie, dice: Dice) -> Self {
         let at = tempfile::tempdir().expect("a folder");
-        let mount = Mount::new(at.path(), lie);
+        let mount = Mount::new(at.path(), lie, None);
         Self { number, dice, mount, at, book: Book::default(), last: Vec::new() }
     }
 

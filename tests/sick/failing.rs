@@ -31,7 +31,7 @@ fn wait_still(count: &AtomicU64) {
 fn senders_are_refused_and_nothing_else_changes(how: How) {
     let mut scene = Scene::new();
     // Goes before the folder that it is mounted in.
-    let mount = Mount::new(&scene.home.path("data"), Lie::None);
+    let mount = Mount::new(&scene.home.path("data"), Lie::None, None);
     let agent = scene.home.start();
 
     let waiting = scene.store(BEFORE);

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::disk::Lie;
 use crate::mount::Mount;
 use crate::support::Home;
 
@@ -9,7 +10,7 @@ use crate::support::Home;
 fn what_a_process_serves_from_over_the_network_is_recognised() {
     let home = Home::new();
     fs::create_dir(home.path("data")).expect("made");
-    let _mount = Mount::served_by("sshfs", &home.path("data"));
+    let _mount = Mount::new(&home.path("data"), Lie::None, Some("sshfs"));
     let told = home.run(&["check"]);
     let expected = "durability: weaker: sshfs is on the network: its server decides what a flush is worth";
     assert!(told.stdout.contains(expected), "{}{}", told.stdout, told.stderr);
