@@ -50,7 +50,8 @@ pub trait Queue: Send + Sync + 'static {
     /// Counts for metrics and `status`.
     fn stats(&self) -> QueueStats;
 
-    /// Keeps a small value (at most 4 KiB) across restarts, such as a pause. Durable within a second.
+    /// Keeps a small value (at most 4 KiB) across restarts, such as a pause. Durable within a second, or, while the log
+    /// is full, later: it is to be found out again without it.
     fn put_state(&self, name: &str, value: &[u8]);
 
     /// The value last put under `name`, if any and not empty.

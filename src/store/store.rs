@@ -368,12 +368,30 @@ impl Store {
     /// Keeps a small value (at most [`STATE_BYTES_MAX`]; more is not kept) across restarts. Durable
     /// within a second; an empty value removes it.
     pub fn put_state(&self, name: &str, value: &[u8]) {
-        if value.len() > STATE_BYTES_MAX {
-            tracing::warn!(name, bytes = value.len(), "a value is too large to be kept");
-            return;
+        if self.keep_state(name, value) {
+            self.inner.shared.note([Pending::Note(Note::State(name.into(), value.into()))]);
         }
-        put_state(&mut lock(&self.inner.shared.states), name.into(), value.into());
-        self.inner.shared.note([Pending::Note(Note::State(name.into(), value.into()))]);
+    }
+
+    /// As [`Store::put_state`], for what can be found out again: while the log is full it is durable with the next
+    /// checkpoint only. What is left of the log is for the ends of records, which make room.
+    pub fn put_state_if_there_is_room(&self, name: &str, value: &[u8]) {
+        if self.inner.shared.space.lock().exhausted.is_none() {
+            self.put_state(name, value);
+        } else {
+            self.keep_state(name, value);
+        }
+    }
+
+    /// In memory. False if it is too large.
+    fn keep_state(&self, name: &str, value: &[u8]) -> bool {
+        let fits = value.len() <= STATE_BYTES_MAX;
+        if fits {
+            put_state(&mut lock(&self.inner.shared.states), name.into(), value.into());
+        } else {
+            tracing::warn!(name, bytes = value.len(), "a value is too large to be kept");
+        }
+        fits
     }
 
     /// The value last put under `name`.

@@ -47,7 +47,7 @@ impl Queue for Store {
     }
 
     fn put_state(&self, name: &str, value: &[u8]) {
-        Self::put_state(self, name, value);
+        self.put_state_if_there_is_room(name, value);
     }
 
     fn state(&self, name: &str) -> Option<Vec<u8>> {
