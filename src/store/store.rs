@@ -74,6 +74,10 @@ impl Store {
         let found = recover(&options)?;
         let shared = Arc::new(Shared::new(options));
         shared.counters.quarantine_bytes.store(quarantine::bytes(&shared.options.dir), Ordering::Relaxed);
+        // Whoever looks before the preparer has is not to see a full disk.
+        if let Ok(free) = crate::space::free_bytes(&shared.options.dir) {
+            shared.counters.disk_free_bytes.store(free, Ordering::Relaxed);
+        }
         shared.durable.change(|end| *end = found.tail.0);
         shared.space.change(|s| {
             s.prepared = found.prepared.into();
