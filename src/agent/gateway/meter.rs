@@ -1,8 +1,8 @@
 //! From calls that have ended to events, beside the answers.
 //!
 //! A call's event is made and emitted right after its answer: by its connection after the turn that it ends in
-//! (see [`super::turn`]), else by one loop. It is made here and not by the agent, because what a call cost is settled by whoever saw it: an
-//! agent of any release takes a plain event, and a resend has the same bytes.
+//! (see [`super::turn`]), else by one loop. It is made here and not by the agent, because what a call cost is settled
+//! by whoever saw it: an agent of any release takes a plain event, and a resend has the same bytes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
