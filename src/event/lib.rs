@@ -42,6 +42,7 @@ mod name;
 mod number;
 mod object;
 mod outline;
+mod peek;
 mod refusal;
 mod revise;
 pub mod spool;
@@ -56,6 +57,7 @@ pub use kind::Kind;
 pub use limits::profile_is_valid;
 pub use mask::masked;
 pub use outline::{Outline, outline};
+pub use peek::member;
 pub use refusal::{Refusal, RefusalCode};
 pub use revise::{
     compact, derived_key, laid_out, retry_key, transaction_id, with_kind, without_transaction_id,

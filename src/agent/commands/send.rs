@@ -265,11 +265,8 @@ fn send_line(
 
 /// The event with this kind, unless it says one itself.
 fn with_kind(event: &[u8], kind: Option<Kind>) -> std::borrow::Cow<'_, [u8]> {
-    #[derive(serde::Deserialize)]
-    struct Said {
-        kind: Option<serde::de::IgnoredAny>,
-    }
-    let (Some(kind), Ok(Said { kind: None })) = (kind, serde_json::from_slice(event)) else {
+    let is_json = || serde_json::from_slice::<&serde_json::value::RawValue>(event).is_ok();
+    let Some(kind) = kind.filter(|_| revenium_event::member(event, "kind").is_none() && is_json()) else {
         return event.into();
     };
     let Some(rest) = event.strip_prefix(b"{").map(<[u8]>::trim_ascii_start) else {

@@ -12,9 +12,8 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use revenium_event::{
-    Identity, Kind, Minted, compact, retry_key, transaction_id, with_kind, without_transaction_id,
+    Identity, Kind, Minted, compact, member, retry_key, transaction_id, with_kind, without_transaction_id,
 };
-use serde::Deserialize;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -208,20 +207,13 @@ fn next_key(letter: &DeadLetter) -> String {
     retry_key(&letter.record.key, attempt)
 }
 
-/// Members that route a line, and nothing in a body that came by the relay.
-#[derive(Debug, Default, PartialEq, Deserialize)]
-struct Said {
-    profile: Option<serde_json::Value>,
-    kind: Option<serde_json::Value>,
-}
-
 /// What intake refused goes where it was meant to go, unless a person has said otherwise. A line's members
 /// say the same as its lane; those of a body that came by the relay may not: its key and path had said it.
 fn check_destination(letter: &DeadLetter, edited: Option<&str>, to: &Lane) -> Result<(), DeskError> {
     let lane = &letter.record.lane;
-    let said = |event: &[u8]| serde_json::from_slice::<Said>(event).unwrap_or_default();
-    let before = said(&letter.record.body);
-    let now = edited.map(|event| said(event.as_bytes()));
+    // Members that route a line, and nothing in a body that came by the relay.
+    let is_left =
+        |name| edited.is_none_or(|now| member(now.as_bytes(), name) == member(&letter.record.body, name));
     // It was taken for nobody, and who sent it may have had no right to the name in it: the word of whoever edits counts.
     let is_nobodys = &*lane.profile == PROFILE_UNUSABLE;
     if is_nobodys && edited.is_none() {
@@ -231,16 +223,14 @@ fn check_destination(letter: &DeadLetter, edited: Option<&str>, to: &Lane) -> Re
         );
         return Err(DeskError::invalid("profile", message));
     }
-    let is_profile_left = now.as_ref().is_none_or(|now| now.profile == before.profile);
-    if is_profile_left && to.profile != lane.profile && !is_nobodys {
+    if is_left("profile") && to.profile != lane.profile && !is_nobodys {
         let message = format!(
             "it came for {}, and its member `profile` says {}: `dlq edit` it, and take the member out or change it",
             lane.profile, to.profile
         );
         return Err(DeskError::invalid("profile", message));
     }
-    let is_kind_left = now.as_ref().is_none_or(|now| now.kind == before.kind);
-    if is_kind_left && to.route != lane.route {
+    if is_left("kind") && to.route != lane.route {
         let name = |route| Kind::from_code(route).map_or("other", Kind::name);
         let message = format!(
             "it came as {}, and its member `kind` says {}: `dlq edit` it, and take the member out or change it",

@@ -16,9 +16,8 @@ use bytes::Bytes;
 use revenium_event::limits::BODY_BYTES_MAX;
 use revenium_event::line::holds_key;
 use revenium_event::{
-    Frozen, Identity, Kind, Minted, Refusal, RefusalCode, freeze, freeze_body, profile_is_valid,
+    Frozen, Identity, Kind, Minted, Refusal, RefusalCode, freeze, freeze_body, member, profile_is_valid,
 };
-use serde::Deserialize;
 use uuid::Uuid;
 
 use super::observer::Seen;
@@ -271,15 +270,6 @@ fn number(identity: &Identity<'_>) -> Option<(ProducerId, u64)> {
     }
 }
 
-/// The members that say where an event was meant to go, read as leniently as JSON allows.
-#[derive(Default, Deserialize)]
-struct Meant<'a> {
-    #[serde(borrow)]
-    kind: Option<&'a serde_json::value::RawValue>,
-    #[serde(borrow)]
-    profile: Option<&'a serde_json::value::RawValue>,
-}
-
 fn turn(
     event: &[u8],
     identity: &Identity<'_>,
@@ -290,14 +280,16 @@ fn turn(
     if !may_be_kept(event, &refusal) {
         return Turned { refusal, letter: None };
     }
-    let meant: Meant<'_> = serde_json::from_slice(event).unwrap_or_default();
-    let text = |raw: &serde_json::value::RawValue| serde_json::from_str::<String>(raw.get()).ok();
-    let profile = match meant.profile.map(text) {
+    let text = |raw: &str| serde_json::from_str::<String>(raw).ok();
+    let profile = match member(event, "profile").map(text) {
         None => profile.unwrap_or(PROFILE_DEFAULT).into(),
         Some(Some(name)) if profile_is_valid(&name) => name.into(),
         Some(_) => PROFILE_UNUSABLE.into(),
     };
-    let kind = meant.kind.and_then(text).and_then(|name| Kind::from_name(&name)).unwrap_or(Kind::Completion);
+    let kind = member(event, "kind")
+        .and_then(text)
+        .and_then(|name| Kind::from_name(&name))
+        .unwrap_or(Kind::Completion);
     let lane = Lane { profile, route: kind.code() };
     let letter = letter(lane, event, identity, minted, &refusal);
     Turned { refusal, letter: Some(Box::new(letter)) }

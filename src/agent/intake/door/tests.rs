@@ -45,7 +45,9 @@ fn the_same_bytes_for_another_account_are_not_a_resend() {
 
 #[test]
 fn an_event_for_an_unknown_profile_is_refused_and_kept_under_that_name() {
-    for (event, of_connection) in [(with(r#""profile":"team-b""#), None), (GOOD.to_vec(), Some("team-b"))] {
+    let odd = with(r#""\ud800":1,"profile":"team-b""#);
+    let table = [(with(r#""profile":"team-b""#), None), (GOOD.to_vec(), Some("team-b")), (odd, None)];
+    for (event, of_connection) in table {
         let turned = door().admit(&event, &Identity::Body, of_connection, &MINTED).unwrap_err();
         assert_eq!(turned.refusal.field.as_deref(), Some("profile"));
         assert_eq!(turned.refusal.message, "profile team-b is not configured here; there is default, team-a");
