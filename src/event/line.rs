@@ -54,6 +54,9 @@ pub struct Hello {
     pub key_at_hand: bool,
     /// The base URL that the key is for, if it is not the agent's default.
     pub url: Option<String>,
+    /// Whether its calls do not wait for answers: then it is read now and then, which spares it waking the agent for
+    /// each event.
+    pub is_patient: bool,
 }
 
 impl Hello {
@@ -65,6 +68,7 @@ impl Hello {
             profile: self.profile.as_deref().map(Cow::Borrowed),
             key_at_hand: self.key_at_hand,
             url: self.url.as_deref().map(Cow::Borrowed),
+            patient: self.is_patient,
         };
         write_line(out, &serde_json::json!({ "hello": hello }));
     }
@@ -81,6 +85,8 @@ struct RawHello<'a> {
     key_at_hand: bool,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     url: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    patient: bool,
 }
 
 /// Reads one line, with or without its newline.
@@ -172,7 +178,7 @@ fn parse_hello(hello: &str) -> Result<Hello, Refusal> {
     });
     let url = raw.url.map(Cow::into_owned);
     let (producer, profile) = (producer.transpose()?, profile.transpose()?);
-    Ok(Hello { v: VERSION, producer, profile, key_at_hand: raw.key_at_hand, url })
+    Ok(Hello { v: VERSION, producer, profile, key_at_hand: raw.key_at_hand, url, is_patient: raw.patient })
 }
 
 /// What the agent answers.

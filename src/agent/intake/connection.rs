@@ -83,6 +83,8 @@ struct Connection<'q, Q, W> {
     /// The user's pace: nothing is read before.
     throttled_until: Option<Instant>,
     is_held_back: bool,
+    /// Of a patient sender that was read from: nothing is read before, and what comes wakes nobody.
+    left_until: Option<Instant>,
     /// When the last byte came, or when we were last not ready for one.
     read_at: Instant,
     alarm: Alarm,
@@ -94,6 +96,9 @@ struct Rest {
     bytes: u64,
     until: Instant,
 }
+
+/// How long a patient sender that was read from is left.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Bytes read and handled in one turn, about a millisecond of work; then others have theirs.
 const TURN_BYTES: usize = 256 * 1024;
@@ -152,6 +157,7 @@ impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
             rest: None,
             throttled_until: None,
             is_held_back: false,
+            left_until: None,
             read_at: now,
             alarm: Alarm::default(),
         }
@@ -180,7 +186,7 @@ impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
                 None => break,
             }
         }
-        self.alarm.set(self.due(), now, cx);
+        self.alarm.set(self.due(now), now, cx);
         Poll::Pending
     }
 
@@ -280,7 +286,10 @@ impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
 
     /// Reads once; returns how many bytes, none at the end. `None` if nothing came, or nothing may.
     fn read(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<usize> {
-        if self.input != Input::Open || !self.may_take(now) {
+        if self.input != Input::Open
+            || !self.may_take(now)
+            || self.left_until.is_some_and(|until| now < until)
+        {
             return None;
         }
         if self.rest.is_some_and(|rest| rest.bytes == 0 && now >= rest.until) {
@@ -289,13 +298,13 @@ impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
         }
         // An idle connection waits without a buffer.
         if self.lines.bytes_held() == 0 && self.stream.poll_readable(cx).is_pending() {
-            return self.nothing_came();
+            return self.nothing_came(now);
         }
         let mut room = ReadBuf::new(self.lines.room());
         let read = Pin::new(&mut self.stream).poll_read(cx, &mut room);
         let count = room.filled().len();
         match read {
-            Poll::Pending => return self.nothing_came(),
+            Poll::Pending => return self.nothing_came(now),
             Poll::Ready(Ok(())) if count > 0 => {
                 self.lines.filled(count);
                 self.read_at = now;
@@ -309,13 +318,28 @@ impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
         Some(count)
     }
 
-    /// Of a sender that is shut out that is the end, once what had come is read.
-    fn nothing_came(&mut self) -> Option<usize> {
-        let is_over = self.rest.is_some_and(|rest| rest.bytes == 0);
-        is_over.then(|| {
-            self.input = Input::Ended;
-            0
-        })
+    /// Of a sender that is shut out that is the end, once what had come is read. A patient one is left for a while if
+    /// something had come just now, else watched.
+    fn nothing_came(&mut self, now: Instant) -> Option<usize> {
+        if let Some(rest) = self.rest {
+            let is_over = rest.bytes == 0;
+            return is_over.then(|| {
+                self.input = Input::Ended;
+                0
+            });
+        }
+        let is_left = self.left_until.is_some();
+        if self.session.is_patient() && self.read_at == now {
+            self.stream.leave();
+        } else if !is_left {
+            return None;
+        } else if self.stream.watch() {
+            self.left_until = None;
+            // What came before that is there to be read.
+            return Some(0);
+        }
+        self.left_until = Some(now + LOOK_EVERY);
+        None
     }
 
     /// Whether there is room for another batch, and its sender's pace allows it.

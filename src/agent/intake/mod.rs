@@ -27,6 +27,7 @@ mod flight;
 mod guests;
 mod line_buffer;
 mod listener;
+mod moderated;
 mod observer;
 mod peer;
 mod seat;

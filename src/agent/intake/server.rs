@@ -20,6 +20,7 @@ use super::bucket::Bucket;
 use super::connection::{self, BUDGET_UNIT_BYTES, Shared};
 use super::door::Door;
 use super::listener::{BindError, Listener, close_to_new};
+use super::moderated::Moderated;
 use super::observer::Observer;
 use super::peer::{Allow, Peer};
 use super::seat::Seats;
@@ -148,7 +149,7 @@ impl<Q: Queue> Server<Q> {
                 // A stop without a sender is a stop.
                 let stop = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
                 self.connections.spawn(async move {
-                    drop(connection::serve(&shared, stream, &[], seat, stop).await);
+                    drop(connection::serve(&shared, Moderated::Watched(stream), &[], seat, stop).await);
                     drop(counted);
                 });
             }

@@ -32,6 +32,7 @@ pub(super) struct Session {
     producer: Option<Producer>,
     profile: Option<String>,
     has_begun: bool,
+    is_patient: bool,
     mint: Mint,
 }
 
@@ -58,7 +59,12 @@ pub(super) enum Flow {
 impl Session {
     /// The start of a conversation.
     pub(super) fn new() -> Self {
-        Self { producer: None, profile: None, has_begun: false, mint: Mint::new() }
+        Self { producer: None, profile: None, has_begun: false, is_patient: false, mint: Mint::new() }
+    }
+
+    /// Whether its sender does not wait for answers.
+    pub(super) fn is_patient(&self) -> bool {
+        self.is_patient
     }
 
     /// Takes a complete line into `batches`.
@@ -119,8 +125,8 @@ impl Session {
     }
 
     fn hello(&mut self, hello: Hello, desk: &Desk<'_>, batches: &mut VecDeque<Batch>) -> Flow {
-        let Hello { producer, profile, key_at_hand, url, .. } = hello;
-        (self.producer, self.profile) = (producer, profile);
+        let Hello { producer, profile, key_at_hand, url, is_patient, .. } = hello;
+        (self.producer, self.profile, self.is_patient) = (producer, profile, is_patient);
         let wants = |profile: &str| {
             let keyring = desk.door.keyring_for(profile);
             keyring.is_some_and(|keyring| keyring.wants(profile, url.as_deref(), desk.seat.uid()))

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
 /// A stream whose sender can be shut out, and that can be waited for without a buffer.
 pub(super) trait Wire: AsyncRead + AsyncWrite + AsFd + Unpin {
@@ -13,16 +13,13 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + AsFd + Unpin {
 
     /// Lets the other side send no more, where that can be. What it has sent can still be read.
     fn shut_out(&self);
-}
 
-impl Wire for UnixStream {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_read_ready(cx)
-    }
+    /// Lets what comes wake nobody until [`Self::watch`], where that can be. It is read and written as ever meanwhile.
+    fn leave(&mut self) {}
 
-    fn shut_out(&self) {
-        // Fails only if the other side is gone, and then the same holds.
-        let _ = rustix::net::shutdown(self, rustix::net::Shutdown::Read);
+    /// Wakes again for what comes. False if the system has no room for it now.
+    fn watch(&mut self) -> bool {
+        true
     }
 }
 

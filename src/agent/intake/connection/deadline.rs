@@ -47,8 +47,10 @@ impl<Q: Queue, W: Wire> Connection<'_, Q, W> {
     }
 
     /// When to look again if nothing else happens.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let deadlines = [
+            // Past, it waits for room, and room wakes.
+            self.left_until.filter(|until| *until > now),
             self.throttled_until,
             self.line_deadline(),
             self.answer_deadline(),

@@ -10,6 +10,7 @@ pub(crate) mod fake;
 mod guests;
 mod keys;
 mod lifecycle;
+mod patient;
 mod profiles;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::{Allow, Limits, Listener, Served, Settings, serve};
 use crate::tenant::Tenants;

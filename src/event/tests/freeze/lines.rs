@@ -57,8 +57,13 @@ fn a_number_that_hides_in_an_event_is_refused_when_it_is_frozen() {
 #[test]
 fn a_hello_says_who_numbers_the_lines() {
     let producer = Producer::from_bytes([0xab; 16]);
-    let hello =
-        Hello { v: 1, producer: Some(producer), profile: Some("tenant-b".to_owned()), ..Hello::default() };
+    let hello = Hello {
+        v: 1,
+        producer: Some(producer),
+        profile: Some("tenant-b".to_owned()),
+        is_patient: true,
+        ..Hello::default()
+    };
     let mut line = Vec::new();
     hello.write(&mut line);
     assert!(line.ends_with(b"}\n"));
