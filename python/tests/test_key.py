@@ -63,14 +63,14 @@ def test_calls_name_the_profile_of_their_key_on_the_socket_and_in_the_spool(app:
     app.run("meter()", **NAMED, REVENIUM_METERING_BASE_URL=URL)
     (hello,), (spooled,) = agent.hellos, _hellos(app.spool)
     told = {"v": 1, "profile": _key_of(api_key=KEY).profile}
-    assert hello == {**told, "producer": hello["producer"], "key_at_hand": True, "url": URL}
+    assert hello == {**told, "producer": hello["producer"], "patient": True, "key_at_hand": True, "url": URL}
     assert spooled == {**told, "producer": spooled["producer"]}
 
 
 def test_without_a_key_calls_name_no_profile(app: App, agent: Agent) -> None:
     app.run("meter()\nassert revenium.flush()", REVENIUM_METERING_API_KEY="")
     (hello,) = agent.hellos
-    assert set(hello) == {"v", "producer"} and agent.keys == []
+    assert set(hello) == {"v", "producer", "patient"} and agent.keys == []
 
 
 def test_an_agent_that_asks_is_told_the_key_and_its_url(app: App, agent: Agent) -> None:

@@ -369,6 +369,62 @@ progress.wait_for = wait_for
     assert len(_all(app, agent)) == 2
 
 
+# The background thread waits, and does not get on before it is let go.
+HELD = """
+import select, threading
+from revenium_middleware_anthropic import _emitter, _wait
+meter()
+assert revenium.flush(30)
+ready, is_held, go_on = _wait.ready, threading.Event(), threading.Event()
+def hold(*args):
+    is_held.set()
+    assert go_on.wait(30)
+    return ready(*args)
+_wait.ready = hold
+_emitter._lives[os.getpid()].carrier.wake()
+assert is_held.wait(30)
+"""
+
+
+def test_many_calls_read_the_answers_themselves(app: App, agent: Agent) -> None:
+    script = """
+state = _emitter._lives[os.getpid()].state
+for _ in range(20_000):
+    meter()
+    if revenium.stats()["durable"] > 300: break
+    # Something has been answered that nobody has read.
+    assert select.select([state.connection], [], [], 30)[0], revenium.stats()
+else:
+    raise AssertionError(revenium.stats())
+go_on.set()
+assert revenium.flush(30) and revenium.stats()["durable"] == revenium.stats()["emitted"]
+"""
+    app.run(HELD + script)
+    assert not app.spool.exists()
+
+
+def test_what_calls_have_read_and_is_no_good_news_is_left_to_the_thread(app: App, agent: Agent) -> None:
+    process = app.start(HELD + "print('held', flush=True)\nsys.stdin.readline()\n" + """
+life = _emitter._lives[os.getpid()]
+for _ in range(20_000):
+    meter()
+    if life.carrier._left_to_it: break
+    assert select.select([life.state.connection], [], [], 30)[0], revenium.stats()
+else:
+    raise AssertionError(revenium.stats())
+assert revenium.stats()["lost"] == 0
+go_on.set()
+assert revenium.flush(30)
+counts = revenium.stats()
+assert counts["lost"] == counts["emitted"] - 1, counts
+""")
+    assert process.stdout is not None and process.stdin is not None and process.stdout.readline() == "held\n"
+    agent.refuses = "invalid"
+    _, err = process.communicate("\n", timeout=60)
+    assert process.returncode == 0, err
+    assert "a call was not metered: the agent refused it (invalid): as told" in err
+
+
 def test_an_event_that_comes_while_another_is_taken_in_has_a_number_of_its_own(app: App, agent: Agent) -> None:
     script = """
 from collections import deque

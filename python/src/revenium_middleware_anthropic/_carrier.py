@@ -2,6 +2,9 @@
 
 One per process, started by its first event. It never holds the lock over a wait, and every wait ends: at an answer,
 when it is woken, or when something is due. What waits for as long as a network likes is not done here (`_visit`).
+
+A thread that waits for the interpreter is woken whenever another lets go of it for a moment, and each call does so a few
+times: to want it seldom is what keeps calls fast. So while there are many calls, they read the answers themselves.
 """
 
 import math
@@ -26,8 +29,12 @@ RESEND_PAUSE_MAX = 2.0
 # How often to look while something is in memory.
 LOOK_EVERY = 1.0
 LOOK_EVERY_AWAY = 0.2
-# So long after an answer others are left to gather, since reading them takes the application's processor.
-GATHER_FOR = 0.05
+# So long after answers were read others are left to gather.
+GATHER_FOR = 1.0
+# After so many events a call reads what has been answered. Far below what may be outstanding.
+READ_EVERY = 64
+
+ANSWERS_BYTES = 8 << 10
 
 
 class Carrier:
@@ -55,6 +62,11 @@ class Carrier:
         self._admit = admit
         self._waker = _wait.Waker()
         self._inbox = Inbox()
+        # What calls have read: answers that are for the thread to act on, and whether others were acted on.
+        self._left_to_it: List[Answer] = []
+        self._has_progressed = False
+        self._is_reading = False
+        self._read_at = 0
         self._keeper = Keeper(state, lock, lambda: self.hello(is_spooled=True), now)
         self._resend_at = now
         self._resend_pause = RESEND_PAUSE_FIRST
@@ -92,6 +104,7 @@ class Carrier:
         self.state.connected(connection, self.hello())
         self._keeper.progressed(now)
         self._inbox = Inbox()
+        self._left_to_it.clear()
         self._is_full = False
 
     def hello(self, is_spooled: bool = False) -> bytes:
@@ -129,11 +142,52 @@ class Carrier:
 
     # What the agent says.
 
+    def read_soon(self) -> None:
+        """Reads what there is after some events, or if some wait for room; in a call that holds the lock. Acts on what is
+        durable, and leaves the rest to the thread."""
+        state = self.state
+        sent = state.counts["sent"]
+        if sent - self._read_at < READ_EVERY and not state.unsent:
+            return
+        if state.connection is None or self._is_reading or self._is_urgent():
+            return
+        self._read_at = sent
+        try:
+            content = state.connection.recv(ANSWERS_BYTES)
+        except OSError:
+            return  # There is nothing, or the thread will see what is wrong.
+        for answer in self._inbox.take(content):
+            if answer.is_durable and not self._left_to_it:
+                self._has_progressed = state.durable(answer.n or 0) > 0 or self._has_progressed
+            else:
+                self._left_to_it.append(answer)
+        self._gather_until = time.monotonic() + GATHER_FOR
+        if self._left_to_it:
+            self.wake()
+
     def _read(self, now: float) -> None:
+        with self.lock:
+            # From here on calls read nothing.
+            self._is_reading = True
+        try:
+            self._read_all(now)
+        finally:
+            self._is_reading = False
+
+    def _read_all(self, now: float) -> None:
+        if self._has_progressed:
+            self._has_progressed = False
+            self._well(now)
+        answers, self._left_to_it = self._left_to_it, []
         connection = self.state.connection
         while connection is not None and connection is self.state.connection:
+            for answer in answers:
+                if not self._answered(answer, now):
+                    return
+            if self._is_gathering(now):
+                return
             try:
-                content = connection.recv(8 << 10)
+                content = connection.recv(ANSWERS_BYTES)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
@@ -141,10 +195,17 @@ class Carrier:
             if not content:
                 with self.lock:
                     return self._lost(now)
-            for answer in self._inbox.take(content):
-                if not self._answered(answer, now):
-                    return
-            self._gather_until = now + GATHER_FOR
+            answers = self._inbox.take(content)
+            if len(content) < ANSWERS_BYTES:
+                self._gather_until = now + GATHER_FOR
+
+    def _is_gathering(self, now: float) -> bool:
+        """Whether answers are left to gather: nobody waits for them, and nothing for room."""
+        return now < self._gather_until and not self._is_urgent() and not self.state.unsent
+
+    def _is_urgent(self) -> bool:
+        """Whether somebody waits for what is answered."""
+        return self.close_within is not None or self.flush_by is not None
 
     def _answered(self, answer: Answer, now: float) -> bool:
         """Acts on an answer. False if it ended the connection. What it says is told without the lock, since it is the
@@ -270,9 +331,10 @@ class Carrier:
             due.append(now + LOOK_EVERY_AWAY)
         else:
             to_read.append(woken)
-        is_urgent = self.close_within is not None or self.flush_by is not None
+        is_urgent = self._is_urgent()
         with self.lock:
             state = self.state
+            is_gathering = self._is_gathering(now)
             connection = state.connection
             if state.in_memory():
                 due.append(now + (LOOK_EVERY if connection else LOOK_EVERY_AWAY))
@@ -286,7 +348,7 @@ class Carrier:
                 due.append(starter.ends_by)
             if is_urgent:
                 due.append(min(max(self._urgent_at(), now + 0.01), now + LOOK_EVERY))
-            if now < self._gather_until and not is_urgent:
+            if is_gathering:
                 due.append(self._gather_until)
             elif connection is not None:
                 to_read.append(connection.fileno())

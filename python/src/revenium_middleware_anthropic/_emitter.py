@@ -97,6 +97,7 @@ class Life:
 
     def _admit(self, told: List[str]) -> None:
         state = self.state
+        self.carrier.read_soon()
         while self.arrived:
             body = self.arrived.popleft()
             try:

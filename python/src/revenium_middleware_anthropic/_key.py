@@ -61,6 +61,9 @@ def of_environment(env: Mapping[str, str]) -> Optional[Key]:
 def hello(producer: str, key: Optional[Key], is_spooled: bool) -> bytes:
     """The line that comes first. Only on a connection something can be asked for."""
     told: Dict[str, Any] = {"v": 1, "producer": producer}
+    if not is_spooled:
+        # No call waits for an answer: the agent may look now and then, and is not to be woken by each.
+        told["patient"] = True
     if key is not None:
         told.update(key.told_in_spool() if is_spooled else key.told_in_hello())
     return json.dumps({"hello": told}, separators=(",", ":")).encode() + b"\n"
