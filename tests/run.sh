@@ -34,7 +34,7 @@ passed=0 failed=0 failures=()
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
 
-say() { printf '\n== %s\n' "$*"; }
+say() { printf '\n== %s %s\n' "$(date -u +%H:%M)" "$*"; }
 
 count() { # NAME PASSED FAILED
     passed=$((passed + $2)) failed=$((failed + $3))
@@ -201,7 +201,7 @@ check "benchmark python" env PYTHONPATH=target/tools/package target/tools/sdk/bi
 # Most of it was built for the benchmarks.
 check release ops/release.sh
 
-say "$(date -u +%H:%M) UTC"
+say "the end"
 for failure in "${failures[@]+"${failures[@]}"}"; do echo "FAILED: $failure"; done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -200,8 +200,9 @@ class Carrier:
                 self._gather_until = now + GATHER_FOR
 
     def _is_gathering(self, now: float) -> bool:
-        """Whether answers are left to gather: nobody waits for them, and nothing for room."""
-        return now < self._gather_until and not self._is_urgent() and not self.state.unsent
+        """Whether answers are left to gather: nobody waits for them, and no event for room."""
+        waits = self.state.unsent or self.state.is_held
+        return now < self._gather_until and not waits and not self._is_urgent()
 
     def _is_urgent(self) -> bool:
         """Whether somebody waits for what is answered."""
