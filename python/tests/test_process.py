@@ -8,6 +8,7 @@ import json
 import pathlib
 import signal
 import threading
+import time
 from typing import Any, Set, Tuple
 
 import pytest
@@ -423,6 +424,147 @@ assert counts["lost"] == counts["emitted"] - 1, counts
     _, err = process.communicate("\n", timeout=60)
     assert process.returncode == 0, err
     assert "a call was not metered: the agent refused it (invalid): as told" in err
+
+
+# What is left to gather is left for good, once something has been read.
+GATHERING = """
+import select, threading
+from revenium_middleware_anthropic import _carrier, _emitter
+_carrier.GATHER_FOR = _carrier.LOOK_EVERY = 3600
+meter()
+assert revenium.flush(30) and revenium.stats()["durable"] == 1
+carrier, state = _emitter._lives[os.getpid()].carrier, _emitter._lives[os.getpid()].state
+"""
+
+
+def test_a_flush_makes_the_thread_read_what_it_leaves_to_gather(app: App, agent: Agent) -> None:
+    app.run(GATHERING + "meter()\nassert revenium.flush(30) and revenium.stats()['durable'] == 2")
+
+
+def test_a_flush_that_gives_up_ends_no_other_s(app: App, agent: Agent) -> None:
+    script = """
+ours = threading.Thread(target=lambda: print(revenium.flush(60), flush=True))
+print("first", flush=True), sys.stdin.readline()
+meter()
+ours.start()
+while not carrier.flushes_by: pass
+assert not revenium.flush(0.01)
+print("gave up", flush=True), sys.stdin.readline()
+meter()
+ours.join()
+assert revenium.stats()["durable"] == 3, revenium.stats()
+"""
+    process = app.start(GATHERING + script)
+    assert process.stdout is not None and process.stdin is not None and process.stdout.readline() == "first\n"
+    for is_silent, said in ((True, "gave up\n"), (False, "True\n")):
+        agent.is_silent = is_silent
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == said
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+
+
+def test_a_line_that_the_kernel_took_half_of_is_not_left_to_gather(app: App, agent: Agent) -> None:
+    process = app.start(GATHERING + "meter('x' * 900_000)\nprint('did', flush=True)\nsys.stdin.read()")
+    assert process.stdout is not None and process.stdout.readline() == "did\n"
+    agent.wait(lambda: len(agent.lines) == 2)
+    process.communicate(timeout=60)
+
+
+def test_an_agent_that_dies_is_noticed_while_answers_gather(app: App, agent: Agent) -> None:
+    process = app.start(GATHERING + "sys.stdin.readline()\nmeter()\nprint('did', flush=True)\nsys.stdin.read()")
+    agent.wait(lambda: len(agent.lines) == 1)
+    agent.is_silent = True
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "did\n"
+    agent.wait(lambda: agent.received == 2)
+    agent.stop()
+    gives_up = time.monotonic() + 30
+    while not list(app.spool.glob("*.jsonl")):
+        assert time.monotonic() < gives_up, "it was not noticed"
+        time.sleep(0.01)
+    process.communicate(timeout=60)
+
+
+def test_a_new_connection_is_read_at_once(app: App, agent: Agent) -> None:
+    agent.wants_keys = True
+    # The end of the one before it is told by a send.
+    blind = "from revenium_middleware_anthropic import _wait\n_wait._ENDED = 0\n"
+    process = app.start(
+        blind + GATHERING + "_carrier.READ_EVERY = 10**9\nwhile len(sys.stdin.readline()) > 1: meter()",
+        REVENIUM_METERING_API_KEY="rev_mk_0123456789abcdef",
+    )
+    agent.wait(lambda: len(agent.keys) == 1)
+    agent.drop()
+    assert process.stdin is not None
+    for _ in range(100):
+        process.stdin.write("again\n")
+        process.stdin.flush()
+        time.sleep(0.01)
+        if len(agent.keys) > 1:
+            break
+    else:
+        raise AssertionError("its question was not read")
+    process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+
+
+def test_lines_that_fill_the_memory_are_not_left_to_gather(app: App, agent: Agent) -> None:
+    script = """
+import socket
+from revenium_middleware_anthropic import _carrier
+_carrier.READ_EVERY = 10**9
+state = _emitter._lives[os.getpid()].state
+def is_answered():
+    try:
+        there = state.connection.recv(1 << 20, socket.MSG_PEEK)
+    except BlockingIOError:
+        return not state.in_memory()
+    return b'"upto":%d}' % state.counts["emitted"] in there
+for _ in range(800):
+    meter("x" * 25_000)
+    while not is_answered(): pass
+assert revenium.stats()["lost"] == 0, revenium.stats()
+go_on.set()
+assert revenium.flush(30)
+"""
+    app.run(HELD + script)
+    assert len(agent.lines) == 801 and not app.spool.exists()
+
+
+def test_an_answer_that_an_interrupt_has_cost_is_given_again(app: App, agent: Agent) -> None:
+    process = app.start(HELD + "print('held', flush=True)\nsys.stdin.readline()\n" + """
+life = _emitter._lives[os.getpid()]
+take = life.carrier._inbox.take
+def interrupted(content):
+    take(content)
+    raise KeyboardInterrupt
+life.carrier._inbox.take = interrupted
+try:
+    for _ in range(20_000):
+        meter()
+        assert select.select([life.state.connection], [], [], 30)[0], revenium.stats()
+except KeyboardInterrupt:
+    life.carrier._inbox.take = take
+    print("interrupted", flush=True)
+sys.stdin.readline()
+go_on.set()
+meter()
+assert revenium.flush(30)
+print(revenium.stats()["durable"])
+""")
+    assert process.stdout is not None and process.stdin is not None and process.stdout.readline() == "held\n"
+    agent.refuses = "full"
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "interrupted\n"
+    agent.refuses = None
+    out, err = process.communicate("\n", timeout=60)
+    assert process.returncode == 0, err
+    assert len(agent.lines) == int(out) > 60
 
 
 def test_an_event_that_comes_while_another_is_taken_in_has_a_number_of_its_own(app: App, agent: Agent) -> None:

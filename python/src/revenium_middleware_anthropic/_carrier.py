@@ -29,11 +29,12 @@ RESEND_PAUSE_MAX = 2.0
 # How often to look while something is in memory.
 LOOK_EVERY = 1.0
 LOOK_EVERY_AWAY = 0.2
-# So long after answers were read others are left to gather.
+# So long after answers were read others are left to gather, since to read them the thread needs the interpreter.
 GATHER_FOR = 1.0
 # After so many events a call reads what has been answered. Far below what may be outstanding.
 READ_EVERY = 64
 
+# Answers to some hundred events.
 ANSWERS_BYTES = 8 << 10
 
 
@@ -55,7 +56,8 @@ class Carrier:
         # Whether the last connection held until closing was done.
         self.was_connected = False
         self.close_within: Optional[Tuple[float, float]] = None
-        self.flush_by: Optional[float] = None
+        # Of everybody who waits for that.
+        self.flushes_by: List[float] = []
         self.progress = threading.Condition(threading.Lock())
         self.has_ended = False
         self.is_asleep = False
@@ -66,6 +68,8 @@ class Carrier:
         self._left_to_it: List[Answer] = []
         self._has_progressed = False
         self._is_reading = False
+        # An answer was lost on the way: what comes behind it on this connection means nothing.
+        self._is_garbled = False
         self._read_at = 0
         self._keeper = Keeper(state, lock, lambda: self.hello(is_spooled=True), now)
         self._resend_at = now
@@ -105,7 +109,8 @@ class Carrier:
         self._keeper.progressed(now)
         self._inbox = Inbox()
         self._left_to_it.clear()
-        self._is_full = False
+        self._gather_until = now
+        self._is_full = self._is_garbled = False
 
     def hello(self, is_spooled: bool = False) -> bytes:
         """Who we are, and whose calls these are."""
@@ -147,23 +152,34 @@ class Carrier:
         durable, and leaves the rest to the thread."""
         state = self.state
         sent = state.counts["sent"]
-        if sent - self._read_at < READ_EVERY and not state.unsent:
+        if sent - self._read_at < READ_EVERY and not state.unsent and not state.fills(1):
             return
-        if state.connection is None or self._is_reading or self._is_urgent():
+        if state.connection is None or state.is_broken or self._is_reading or self._is_urgent():
             return
         self._read_at = sent
         try:
-            content = state.connection.recv(ANSWERS_BYTES)
+            if self._take_answers(state.connection.recv(ANSWERS_BYTES)):
+                self._gather_until = time.monotonic() + GATHER_FOR
+                return
+            # The thread's to act on.
+            self._gather_until = 0.0
         except OSError:
             return  # There is nothing, or the thread will see what is wrong.
+        except BaseException:
+            # The application's, raised by a signal: an answer may be gone, and a later one would pass for it.
+            state.is_broken = self._is_garbled = True
+            self.wake()
+            raise
+        self.wake()
+
+    def _take_answers(self, content: bytes) -> bool:
+        """Acts on those of what is durable, up to the first of another kind. False if there is one, or the end."""
         for answer in self._inbox.take(content):
             if answer.is_durable and not self._left_to_it:
-                self._has_progressed = state.durable(answer.n or 0) > 0 or self._has_progressed
+                self._has_progressed = self.state.durable(answer.n or 0) > 0 or self._has_progressed
             else:
                 self._left_to_it.append(answer)
-        self._gather_until = time.monotonic() + GATHER_FOR
-        if self._left_to_it:
-            self.wake()
+        return bool(content) and not self._left_to_it
 
     def _read(self, now: float) -> None:
         with self.lock:
@@ -180,7 +196,7 @@ class Carrier:
             self._well(now)
         answers, self._left_to_it = self._left_to_it, []
         connection = self.state.connection
-        while connection is not None and connection is self.state.connection:
+        while connection is not None and connection is self.state.connection and not self._is_garbled:
             for answer in answers:
                 if not self._answered(answer, now):
                     return
@@ -201,12 +217,13 @@ class Carrier:
 
     def _is_gathering(self, now: float) -> bool:
         """Whether answers are left to gather: nobody waits for them, and no event for room."""
-        waits = self.state.unsent or self.state.is_held
+        state = self.state
+        waits = self._is_full or state.unsent or state.is_held
         return now < self._gather_until and not waits and not self._is_urgent()
 
     def _is_urgent(self) -> bool:
         """Whether somebody waits for what is answered."""
-        return self.close_within is not None or self.flush_by is not None
+        return self.close_within is not None or bool(self.flushes_by)
 
     def _answered(self, answer: Answer, now: float) -> bool:
         """Acts on an answer. False if it ended the connection. What it says is told without the lock, since it is the
@@ -293,8 +310,7 @@ class Carrier:
 
     def _urgent_at(self) -> float:
         """When what the agent has not answered for is to be spooled, if somebody waits for that."""
-        flush_by, close_within = self.flush_by, self.close_within
-        wanted = [flush_by] if flush_by is not None else []
+        wanted, close_within = [*self.flushes_by], self.close_within
         if close_within is not None:
             wanted.append(sum(close_within) / 2)
         return min(wanted, default=math.inf)
@@ -327,6 +343,7 @@ class Carrier:
         due: List[float] = []
         to_read: List[int] = []
         to_write: List[int] = []
+        to_end: List[int] = []
         woken = waker.prepare()
         if woken is None:
             due.append(now + LOOK_EVERY_AWAY)
@@ -349,8 +366,9 @@ class Carrier:
                 due.append(starter.ends_by)
             if is_urgent:
                 due.append(min(max(self._urgent_at(), now + 0.01), now + LOOK_EVERY))
-            if is_gathering:
+            if is_gathering and connection is not None:
                 due.append(self._gather_until)
+                to_end.append(connection.fileno())
             elif connection is not None:
                 to_read.append(connection.fileno())
                 if self._is_full:
@@ -358,7 +376,9 @@ class Carrier:
             # From here on whoever leaves something that could not be sent wakes us.
             self.is_asleep = True
         self._admit()
-        ready, _ = _wait.ready(to_read, to_write, max(0.0, min(due) - now) + 0.001 if due else None)
+        ready, _ = _wait.ready(to_read, to_write, max(0.0, min(due) - now) + 0.001 if due else None, to_end)
+        if not set(to_end).isdisjoint(ready):
+            self._gather_until = now
         if woken in ready:
             waker.woken()
         self.is_asleep = False

@@ -125,7 +125,8 @@ class Life:
 
     def flush(self, within: float) -> bool:
         carrier = self.carrier
-        carrier.flush_by = time.monotonic() + within / 2
+        by = time.monotonic() + within / 2
+        carrier.flushes_by.append(by)
         carrier.wake()
         was_empty = False
 
@@ -138,7 +139,7 @@ class Life:
             with carrier.progress:
                 carrier.progress.wait_for(is_over, within)
         finally:
-            carrier.flush_by = None
+            carrier.flushes_by.remove(by)
         # As it was then: a call that came since is another's concern.
         return was_empty
 

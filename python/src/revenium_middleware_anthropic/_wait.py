@@ -6,16 +6,23 @@ time, so it is looked for each time.
 
 import os
 import select
-from typing import List, Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 
-def ready(to_read: List[int], to_write: List[int], within: Optional[float]) -> Tuple[List[int], List[int]]:
-    """Which descriptors can be read or have ended, and which can be written, once one can or the seconds are over."""
+# That the other side has ended what it says; Linux tells it apart from what can be read.
+_ENDED = getattr(select, "POLLRDHUP", 0)
+
+
+def ready(
+    to_read: List[int], to_write: List[int], within: Optional[float], to_end: Sequence[int] = ()
+) -> Tuple[List[int], List[int]]:
+    """Which descriptors can be read or have ended, and which can be written, once one can or the seconds are over. Of those
+    that are `to_end`, which have, where that can be told."""
     if not hasattr(select, "poll"):
         return select.select(to_read, to_write, [], within)[:2]
     poll = select.poll()
-    for file in {*to_read, *to_write}:
-        poll.register(file, select.POLLIN * (file in to_read) | select.POLLOUT * (file in to_write))
+    for file in {*to_read, *to_write, *to_end}:
+        poll.register(file, select.POLLIN * (file in to_read) | select.POLLOUT * (file in to_write) | _ENDED)
     said = poll.poll(None if within is None else within * 1000)
     return (
         [file for file, flags in said if flags & ~select.POLLOUT],
