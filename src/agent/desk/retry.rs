@@ -212,8 +212,12 @@ fn next_key(letter: &DeadLetter) -> String {
 fn check_destination(letter: &DeadLetter, edited: Option<&str>, to: &Lane) -> Result<(), DeskError> {
     let lane = &letter.record.lane;
     // Members that route a line, and nothing in a body that came by the relay.
+    let said = |event: &[u8], name| {
+        let raw = member(event, name)?.to_owned();
+        Some(serde_json::from_str(&raw).unwrap_or(serde_json::Value::String(raw)))
+    };
     let is_left =
-        |name| edited.is_none_or(|now| member(now.as_bytes(), name) == member(&letter.record.body, name));
+        |name| edited.is_none_or(|now| said(now.as_bytes(), name) == said(&letter.record.body, name));
     // It was taken for nobody, and who sent it may have had no right to the name in it: the word of whoever edits counts.
     let is_nobodys = &*lane.profile == PROFILE_UNUSABLE;
     if is_nobodys && edited.is_none() {

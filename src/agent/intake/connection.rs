@@ -328,17 +328,15 @@ impl<'q, Q: Queue, W: Wire> Connection<'q, Q, W> {
                 0
             });
         }
-        let is_left = self.left_until.is_some();
-        if self.session.is_patient() && self.read_at == now {
-            self.stream.leave();
-        } else if !is_left {
-            return None;
-        } else if self.stream.watch() {
-            self.left_until = None;
-            // What came before that is there to be read.
-            return Some(0);
+        let has_come = self.read_at == now;
+        if has_come && self.session.is_patient() && self.stream.leave() {
+            self.left_until = Some(now + LOOK_EVERY);
+        } else if self.left_until.is_some() {
+            // Watched, it wakes us only once it was found empty: another look is due.
+            let is_watched = self.stream.watch();
+            self.left_until = (!is_watched).then_some(now + LOOK_EVERY);
+            return is_watched.then_some(0);
         }
-        self.left_until = Some(now + LOOK_EVERY);
         None
     }
 

@@ -41,12 +41,13 @@ impl Wire for Moderated {
         let _ = rustix::net::shutdown(self, rustix::net::Shutdown::Read);
     }
 
-    fn leave(&mut self) {
+    fn leave(&mut self) -> bool {
         if let Self::Watched(_) = self
             && let Ok(twin) = self.twin()
         {
             *self = Self::Left(twin);
         }
+        matches!(self, Self::Left(_))
     }
 
     fn watch(&mut self) -> bool {
@@ -166,7 +167,7 @@ mod tests {
         seen().await;
         assert_eq!((woken.count(), read(&mut stream, cx)), (1, Some(b"one".to_vec())));
 
-        stream.leave();
+        assert!(stream.leave());
         assert_eq!(read(&mut stream, cx), None);
         theirs.try_write(b"two").unwrap();
         seen().await;
@@ -190,7 +191,7 @@ mod tests {
         let waker = Waker::from(Arc::clone(&woken));
         let cx = &mut Context::from_waker(&waker);
         let mut stream = Moderated::Watched(mine);
-        stream.leave();
+        assert!(stream.leave());
         let mut written = 0;
         while let Poll::Ready(count) = Pin::new(&mut stream).poll_write(cx, &[b'x'; 4096]) {
             written += count.unwrap();

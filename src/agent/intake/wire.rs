@@ -14,8 +14,10 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + AsFd + Unpin {
     /// Lets the other side send no more, where that can be. What it has sent can still be read.
     fn shut_out(&self);
 
-    /// Lets what comes wake nobody until [`Self::watch`], where that can be. It is read and written as ever meanwhile.
-    fn leave(&mut self) {}
+    /// Lets what comes wake nobody until [`Self::watch`]; it is read and written as ever meanwhile. False if it cannot.
+    fn leave(&mut self) -> bool {
+        false
+    }
 
     /// Wakes again for what comes. False if the system has no room for it now.
     fn watch(&mut self) -> bool {
