@@ -535,27 +535,30 @@ assert revenium.flush(30)
     assert len(agent.lines) == 801 and not app.spool.exists()
 
 
-def test_an_answer_that_an_interrupt_has_cost_is_given_again(app: App, agent: Agent) -> None:
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "TimeoutError"])
+def test_an_answer_that_an_interrupt_has_cost_is_given_again(app: App, agent: Agent, error: str) -> None:
     process = app.start(HELD + "print('held', flush=True)\nsys.stdin.readline()\n" + """
 life = _emitter._lives[os.getpid()]
 take = life.carrier._inbox.take
 def interrupted(content):
     take(content)
-    raise KeyboardInterrupt
-life.carrier._inbox.take = interrupted
+    life.carrier._inbox.take = take
+    raise %s
+inbox = life.carrier._inbox
+inbox.take = interrupted
 try:
-    for _ in range(20_000):
+    while inbox.take is interrupted:
         meter()
         assert select.select([life.state.connection], [], [], 30)[0], revenium.stats()
 except KeyboardInterrupt:
-    life.carrier._inbox.take = take
-    print("interrupted", flush=True)
+    pass
+print("interrupted", flush=True)
 sys.stdin.readline()
 go_on.set()
 meter()
 assert revenium.flush(30)
 print(revenium.stats()["durable"])
-""")
+""" % error)
     assert process.stdout is not None and process.stdin is not None and process.stdout.readline() == "held\n"
     agent.refuses = "full"
     process.stdin.write("\n")

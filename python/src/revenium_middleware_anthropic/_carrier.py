@@ -163,13 +163,15 @@ class Carrier:
                 return
             # The thread's to act on.
             self._gather_until = 0.0
-        except OSError:
-            return  # There is nothing, or the thread will see what is wrong.
-        except BaseException:
-            # The application's, raised by a signal: an answer may be gone, and a later one would pass for it.
+        except (BlockingIOError, InterruptedError):
+            return
+        except BaseException as error:
+            # An answer may be gone, and a later one would pass for it.
             state.is_broken = self._is_garbled = True
-            self.wake()
-            raise
+            if not isinstance(error, OSError) or error.errno is None:
+                # The application's, raised by a signal.
+                self.wake()
+                raise
         self.wake()
 
     def _take_answers(self, content: bytes) -> bool:
