@@ -308,7 +308,11 @@ def test_a_result_is_metered_once_however_often_it_is_read(client: Any, metered:
     batches = getattr(client.messages, "batches", None)
     if batches is None:
         pytest.skip("this version of the SDK has no batches")
-    next(iter(batches.results("msgbatch_again")))
+    half_read = batches.results("msgbatch_again")
+    next(iter(half_read))
+    # In some versions of the SDK it is a cycle, and whenever that is collected its connection is closed, which hangs in the
+    # middle of a request of the same client.
+    half_read.close()
     for _ in range(2):
         assert len(list(batches.results("msgbatch_again"))) == 3
     if hasattr(batches.with_raw_response, "results"):
