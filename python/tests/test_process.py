@@ -547,8 +547,9 @@ def interrupted(content):
 inbox = life.carrier._inbox
 inbox.take = interrupted
 try:
-    while inbox.take is interrupted:
+    while True:
         meter()
+        if inbox.take is not interrupted: break
         assert select.select([life.state.connection], [], [], 30)[0], revenium.stats()
 except KeyboardInterrupt:
     pass
