@@ -74,7 +74,6 @@ class Carrier:
         self._keeper = Keeper(state, lock, lambda: self.hello(is_spooled=True), now)
         self._resend_at = now
         self._resend_pause = RESEND_PAUSE_FIRST
-        self._is_full = False
         self._gather_until = now
 
     def wake(self) -> None:
@@ -110,7 +109,7 @@ class Carrier:
         self._inbox = Inbox()
         self._left_to_it.clear()
         self._gather_until = now
-        self._is_full = self._is_garbled = False
+        self._is_garbled = False
 
     def hello(self, is_spooled: bool = False) -> bytes:
         """Who we are, and whose calls these are."""
@@ -141,8 +140,7 @@ class Carrier:
             with self.lock:
                 if not self.state.may_pump():
                     return
-                self._is_full = not self.state.pump() and not self.state.is_broken
-                if self._is_full or self.state.is_broken:
+                if not self.state.pump():
                     return
 
     # What the agent says.
@@ -220,7 +218,7 @@ class Carrier:
     def _is_gathering(self, now: float) -> bool:
         """Whether answers are left to gather: nobody waits for them, and no event for room."""
         state = self.state
-        waits = self._is_full or state.unsent or state.is_held
+        waits = state.is_cut() or state.unsent or state.is_held
         return now < self._gather_until and not waits and not self._is_urgent()
 
     def _is_urgent(self) -> bool:
@@ -373,7 +371,8 @@ class Carrier:
                 to_end.append(connection.fileno())
             elif connection is not None:
                 to_read.append(connection.fileno())
-                if self._is_full:
+                # Also if a call has left it since it was tried here.
+                if state.may_pump():
                     to_write.append(connection.fileno())
             # From here on whoever leaves something that could not be sent wakes us.
             self.is_asleep = True

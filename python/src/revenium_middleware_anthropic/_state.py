@@ -119,6 +119,10 @@ class State:
             self.deferred.clear()
             self.sent.clear()
 
+    def is_cut(self) -> bool:
+        """Whether the kernel took half of a line, or has yet to take the hello."""
+        return bool(self._rest)
+
     def may_pump(self) -> bool:
         """Whether `pump` would try to send something."""
         if self.connection is None or self.is_broken:
