@@ -169,6 +169,14 @@ def app(tmp_path: pathlib.Path, provider: Provider) -> App:
 
 
 @pytest.fixture
+def agent(app: App) -> Iterator[Agent]:
+    """The stand-in, where the program looks for an agent."""
+    agent = Agent(str(app.socket)).start()
+    yield agent
+    agent.stop()
+
+
+@pytest.fixture
 def relay(app: App) -> Iterator[Any]:
     """A relay that the program knows of, whose files are the program's spool."""
     from relay import Relay, folder

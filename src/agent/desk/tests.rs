@@ -246,3 +246,20 @@ async fn what_was_sent_with_a_member_call_is_never_billed_by_it() {
     let without = BODY.replace("\"inputTokenCount\":1", "\"inputTokenCount\":9");
     assert_eq!(done(&desk, edit(without, false)).await.done, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_says_where_an_event_goes_beside_whatever_else_it_has() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(&dir);
+    let desk = desk_of(&store);
+    let with = |members: &str| BODY.replacen('{', &format!("{{{members},"), 1);
+    let letter = |body: String| NewRecord { body: body.into(), ..record("b", Some(Reason::RefusedAtIntake)) };
+    // Of two members, one has a name that is no text.
+    store.append(vec![letter(with(r#""\ud800":1,"profile":"b""#))]).await.expect("durable");
+    let edit = |body| LettersRequest::Edit { seq: 1, body, new_transaction_id: false };
+    assert_eq!(done(&desk, edit(with(r#""\ud800":1,"profile":"default""#))).await.done, 1);
+    assert!(store.wait_settled(LONG));
+    let lanes = store.lanes();
+    let waiting = lanes.iter().find(|lane| lane.waiting > 0).expect("it waits");
+    assert_eq!(&*waiting.lane.profile, "default");
+}

@@ -132,10 +132,11 @@ async fn refused_lines_are_named_and_the_others_are_durable() {
 async fn a_kind_is_given_to_lines_that_name_none() {
     let rig = Rig::start();
     let own = event(2).replacen('{', "{\"kind\":\"completion\",", 1);
-    let lines = [event(1), own].join("\n");
+    let odd = event(3).replacen('{', "{\"\\ud800\":1,", 1);
+    let lines = [event(1), own, odd].join("\n");
     send(&rig, &["-", "--kind", "image"], &lines).await;
     let kinds: Vec<u8> = rig.queue.stored().iter().map(|record| record.lane.route).collect();
-    assert_eq!(kinds, [Kind::Image.code(), Kind::Completion.code()]);
+    assert_eq!(kinds, [Kind::Image.code(), Kind::Completion.code(), Kind::Image.code()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
